@@ -1,0 +1,157 @@
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tallystick/tallystick/configs/strict"
+)
+
+// Name identifies a line or a meter: 1 to 32 of a-z, 0-9, '.', '_' and '-',
+// beginning with a letter or digit. It is safe in topics and file names.
+type Name string
+
+var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
+
+// UnmarshalText accepts a name and nothing else.
+func (n *Name) UnmarshalText(b []byte) error {
+	if !nameForm.Match(b) {
+		return badName(string(b), "a-z, 0-9, '.', '_' and '-'")
+	}
+	*n = Name(b)
+	return nil
+}
+
+// LenderName is a Name without '.' and '_': it is a level of MQTT topics
+// (uplink/evidence/SPEC.md).
+type LenderName string
+
+var lenderForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
+// UnmarshalText accepts a lender's name and nothing else.
+func (n *LenderName) UnmarshalText(b []byte) error {
+	if !lenderForm.Match(b) {
+		return badName(string(b), "a-z, 0-9 and '-'")
+	}
+	*n = LenderName(b)
+	return nil
+}
+
+func badName(s, allowed string) strict.Problem {
+	return strict.Problem{Code: CodeName,
+		Msg:  fmt.Sprintf("expected a name of 1 to 32 of %s, beginning with a letter or digit, found %s", allowed, quote(s)),
+		Hint: cmp.Or(proposal(s), "write a short name here and the full one, in any language, as label")}
+}
+
+// proposal makes a name of what was written, or gives up.
+func proposal(s string) string {
+	name := strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(s), "-"), "-")
+	if name == "" || len(name) > 32 || strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return ""
+	}
+	return "write " + name + ", and the full name as label"
+}
+
+// Label is what people call a thing, in any language: one line of up to 64
+// characters.
+type Label string
+
+// UnmarshalText accepts printable text. Invisible characters are refused: those
+// that turn the direction of writing make a list of meters lie.
+func (l *Label) UnmarshalText(b []byte) error {
+	if n := utf8.RuneCount(b); n > 64 {
+		return strict.Problem{Code: CodeName, Msg: fmt.Sprintf("expected at most 64 characters, found %d", n)}
+	}
+	for _, r := range string(b) {
+		if r != ' ' && !unicode.IsGraphic(r) {
+			return strict.Problem{Code: CodeName, Msg: fmt.Sprintf("expected printable text, found the character U+%04X", r), Hint: "remove it"}
+		}
+	}
+	*l = Label(b)
+	return nil
+}
+
+// Settings are those of a serial port.
+type Settings struct {
+	Baud     int
+	DataBits int  // 7 or 8
+	Parity   byte // 'N', 'E' or 'O'
+	StopBits int  // 1 or 2
+}
+
+var settingsForm = regexp.MustCompile(`^([0-9]{2,7}) +([78])([NEOneo])([12])$`)
+
+// UnmarshalText reads "9600 8N1".
+func (s *Settings) UnmarshalText(b []byte) error {
+	m := settingsForm.FindStringSubmatch(strings.TrimSpace(string(b)))
+	if m == nil {
+		return strict.Problem{Code: CodeSettings,
+			Msg:  "expected speed, data bits, parity and stop bits such as 9600 8N1, found " + quote(string(b)),
+			Hint: "the meter's manual or its menu shows them; most meters leave the factory with 9600 8N1"}
+	}
+	baud, _ := strconv.Atoi(m[1]) // at most seven digits
+	if baud < 50 || baud > 4_000_000 {
+		return strict.Problem{Code: CodeSettings, Msg: fmt.Sprintf("expected a speed of 50 to 4000000, found %d", baud)}
+	}
+	*s = Settings{baud, int(m[2][0] - '0'), strings.ToUpper(m[3])[0], int(m[4][0] - '0')}
+	return nil
+}
+
+// String is what UnmarshalText reads.
+func (s Settings) String() string {
+	return fmt.Sprintf("%d %d%c%d", s.Baud, s.DataBits, s.Parity, s.StopBits)
+}
+
+// Size is a number of bytes.
+type Size int64
+
+// The units of sizes, decimal ones as on the label of a disk.
+const (
+	KB  Size = 1000
+	MB       = 1000 * KB
+	GB       = 1000 * MB
+	KiB Size = 1024
+	MiB      = 1024 * KiB
+	GiB      = 1024 * MiB
+)
+
+var sizeUnits = map[string]Size{"B": 1, "KB": KB, "MB": MB, "GB": GB, "KIB": KiB, "MIB": MiB, "GIB": GiB}
+
+// UnmarshalText reads "256MB", "1 GiB".
+func (z *Size) UnmarshalText(b []byte) error {
+	s := string(b)
+	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
+	n, err := strconv.ParseInt(s[:digits], 10, 64)
+	unit := sizeUnits[strings.ToUpper(strings.TrimSpace(s[digits:]))]
+	if err != nil || unit == 0 || n > int64(1<<62/unit) {
+		return strict.Problem{Code: CodeSize, Msg: "expected a size such as 256MB, found " + quote(s), Hint: "the units are kB, MB, GB, KiB, MiB and GiB"}
+	}
+	*z = Size(n) * unit
+	return nil
+}
+
+// String is the shortest that UnmarshalText reads back.
+func (z Size) String() string {
+	for _, u := range []struct {
+		name string
+		size Size
+	}{{"GiB", GiB}, {"GB", GB}, {"MiB", MiB}, {"MB", MB}, {"KiB", KiB}, {"kB", KB}} {
+		if z != 0 && z%u.size == 0 {
+			return strconv.FormatInt(int64(z/u.size), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(z), 10) + "B"
+}
+
+// quote puts what the user wrote between quotation marks, shortened.
+func quote(s string) string {
+	if r := []rune(s); len(r) > 40 {
+		s = string(r[:40]) + "…"
+	}
+	return strconv.Quote(s)
+}

@@ -1,0 +1,28 @@
+// Package tallystick is the tour of the house; it holds no code.
+//
+// Tallystick runs on a factory's gateway box. It reads meters, keeps every
+// reading in a durable local log and ships signed evidence to the lenders the
+// factory chose. Data flow one way; only receipts come back:
+//
+//	 RS-485 / TCP    drivers/line   drivers/modbus       agent            buffer         uplink           lender
+//	──────────────► bytes ───────► frame ──────► Reading ─────► window ─────► log record ─────► MQTT ─────► verified window
+//	                                                  signed by uplink/evidence        ◄── receipt ◄── signed receipt ◄──
+//
+// One reading on its way, and the room for each step:
+//
+//	drivers/line      asks on the bus and finds the reply among noise, echo and late answers
+//	drivers/modbus    plans the fewest requests, decodes registers exactly
+//	drivers/profile   says which registers a device has: data, not code
+//	agent             polls on schedule, fills the open window, seals it, appends it
+//	uplink/evidence   the signed format: its SPEC.md is the contract with lenders
+//	buffer            the append-only log the box may lose nothing from
+//	uplink            ships from the log until the lender's receipt says it has it
+//	uplink/mqtt       the connection
+//	uplink/lender     the far end: receives, archives, answers with receipts
+//	uplink/verify     says verified, gap, altered, forked, replayed or wrong-key
+//	configs           the site file and the lender file
+//	cmd               where the parts meet: tallystick, tally-lender, tally-sim, tally-demo
+//
+// layers_test.go holds the arrows between these rooms and fails, by name, when
+// one points the wrong way.
+package tallystick
