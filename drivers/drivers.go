@@ -11,6 +11,8 @@ package drivers
 import (
 	"context"
 	"fmt"
+	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -50,6 +52,27 @@ func (d Decimal) String() string {
 		s = strings.Repeat("0", frac-len(s)+1) + s
 	}
 	return sign + s[:len(s)-frac] + "." + s[len(s)-frac:]
+}
+
+// Times is the exact product of two decimals; ok is false where its
+// coefficient does not fit an int64.
+func (d Decimal) Times(f Decimal) (product Decimal, ok bool) {
+	hi, lo := bits.Mul64(magnitude(d.Coef), magnitude(f.Coef))
+	if hi != 0 || lo > math.MaxInt64 {
+		return Decimal{}, false
+	}
+	p := Decimal{Coef: int64(lo), Exp: d.Exp + f.Exp}
+	if (d.Coef < 0) != (f.Coef < 0) {
+		p.Coef = -p.Coef
+	}
+	return p, true
+}
+
+func magnitude(v int64) uint64 {
+	if v < 0 {
+		return -uint64(v)
+	}
+	return uint64(v)
 }
 
 // Quality says whether a reading has a value and, where it has none or a

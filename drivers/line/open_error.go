@@ -1,0 +1,147 @@
+package line
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reason is why a serial port could not be opened.
+type Reason uint8
+
+const (
+	Other      Reason = iota // see OpenError.Err
+	Missing                  // there is no such port; Ports lists those there are
+	Permission               // this user may not open it
+	Busy                     // another program holds it; Holder names it if it can be seen
+)
+
+// OpenError is a serial port that could not be opened. Its text says why and
+// what to do.
+type OpenError struct {
+	Path   string
+	Reason Reason
+	Holder string   // Busy: "mbmd (pid 812)", or "" when its user is another
+	Ports  []string // Missing: ports of this machine, links by id first
+	Err    error
+
+	user, group string // Permission: who asked, and the group that may ("" when none)
+}
+
+func (e *OpenError) Error() string {
+	switch e.Reason {
+	case Missing:
+		if len(e.Ports) == 0 {
+			return fmt.Sprintf("port %s does not exist; this machine has no serial port: is the adapter plugged in?", e.Path)
+		}
+		return fmt.Sprintf("port %s does not exist; ports of this machine: %s", e.Path, strings.Join(e.Ports, ", "))
+	case Permission:
+		if e.group == "" {
+			return fmt.Sprintf("port %s may not be opened by user %s nor by any group: run `sudo chgrp dialout %s && sudo chmod 660 %s && sudo usermod -aG dialout %s`, then log in again or restart the service",
+				e.Path, e.user, e.Path, e.Path, e.user)
+		}
+		return fmt.Sprintf("port %s may not be opened by user %s, only by group %s: run `sudo usermod -aG %s %s`, then log in again or restart the service",
+			e.Path, e.user, e.group, e.group, e.user)
+	case Busy:
+		if e.Holder == "" {
+			return fmt.Sprintf("port %s is used by another program: run `sudo fuser -v %s` to see which, and stop it", e.Path, e.Path)
+		}
+		return fmt.Sprintf("port %s is used by %s: stop that program, a line can have one master only", e.Path, e.Holder)
+	}
+	return fmt.Sprintf("port %s: %v", e.Path, e.Err)
+}
+
+func (e *OpenError) Unwrap() error { return e.Err }
+
+// openError finds out why path could not be opened.
+func openError(path string, err error) *OpenError {
+	e := &OpenError{Path: path, Err: plain(err)}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
+		e.Reason, e.Ports = Missing, ports("/")
+	case errors.Is(err, fs.ErrPermission):
+		e.Reason = Permission
+		e.user, e.group = userName(), groupName(path)
+	case errors.Is(err, errHeld), errors.Is(err, unix.EBUSY):
+		e.Reason, e.Holder = Busy, Holder(path)
+	case errors.Is(err, unix.ENOTTY):
+		e.Err = errors.New("is not a serial port")
+	}
+	return e
+}
+
+// Holder names another program that has the device at path open, as "mbmd (pid
+// 812)". It returns "" when there is none, or none that this user may see.
+func Holder(path string) string {
+	device, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return ""
+	}
+	self := strconv.Itoa(os.Getpid())
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range links {
+		if target, err := os.Readlink(link); err != nil || target != device {
+			continue
+		}
+		pid := strings.Split(link, "/")[2]
+		if pid == self {
+			continue
+		}
+		name, err := os.ReadFile("/proc/" + pid + "/comm")
+		if err != nil {
+			continue
+		}
+		return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), pid)
+	}
+	return ""
+}
+
+// ports lists the serial ports under root ("/" except in tests) without opening
+// any, which would disturb a live bus: the stable links first, then what sysfs
+// knows to have hardware behind it.
+func ports(root string) []string {
+	list, _ := filepath.Glob(filepath.Join(root, "dev/serial/by-id/*"))
+	for i, link := range list {
+		list[i] = "/" + strings.TrimPrefix(strings.TrimPrefix(link, root), "/")
+	}
+	devices, _ := filepath.Glob(filepath.Join(root, "sys/class/tty/*/device"))
+	slices.Sort(devices)
+	for _, d := range devices {
+		dir := filepath.Dir(d)
+		// A driver reserves ttyS0..n and gives those without a UART type 0.
+		if kind, err := os.ReadFile(filepath.Join(dir, "type")); err == nil && strings.TrimSpace(string(kind)) == "0" {
+			continue
+		}
+		list = append(list, "/dev/"+filepath.Base(dir))
+	}
+	return list
+}
+
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(os.Getuid())
+}
+
+// groupName names the group that may use path, "" when root alone may.
+func groupName(path string) string {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o060 != 0o060 {
+		return ""
+	}
+	gid := strconv.FormatUint(uint64(info.Sys().(*syscall.Stat_t).Gid), 10)
+	if g, err := user.LookupGroupId(gid); err == nil {
+		return g.Name
+	}
+	return gid
+}

@@ -1,0 +1,188 @@
+package line
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.bug.st/serial"
+	"golang.org/x/sys/unix"
+)
+
+// Serial is a serial port and its line settings.
+type Serial struct {
+	Path     string // device node or a link to one: /dev/serial/by-id/...
+	Baud     int    // bits per second
+	DataBits int    // 7 or 8
+	Parity   byte   // 'N', 'E' or 'O'
+	StopBits int    // 1 or 2
+}
+
+// ParseSettings reads line settings as they are printed on a meter: "9600 8N1".
+// The path of the result is empty.
+func ParseSettings(s string) (Serial, error) {
+	bad := func(why string) (Serial, error) {
+		return Serial{}, fmt.Errorf("serial settings %q: %s; expected speed, data bits, parity, stop bits as in 9600 8N1", s, why)
+	}
+	speed, frame, _ := strings.Cut(strings.TrimSpace(s), " ")
+	frame = strings.ToUpper(strings.TrimSpace(frame))
+	baud, err := strconv.Atoi(speed)
+	switch {
+	case err != nil:
+		return bad(fmt.Sprintf("speed %q is not a number", speed))
+	case baud < 50 || baud > 4_000_000:
+		return bad(fmt.Sprintf("speed %d is outside 50 to 4000000", baud))
+	case len(frame) != 3:
+		return bad(fmt.Sprintf("%q is not three characters", frame))
+	case frame[0] != '7' && frame[0] != '8':
+		return bad(fmt.Sprintf("data bits %q, expected 7 or 8", frame[:1]))
+	case !strings.Contains("NEO", frame[1:2]):
+		return bad(fmt.Sprintf("parity %q, expected N, E or O", frame[1:2]))
+	case frame[2] != '1' && frame[2] != '2':
+		return bad(fmt.Sprintf("stop bits %q, expected 1 or 2", frame[2:]))
+	}
+	return Serial{Baud: baud, DataBits: int(frame[0] - '0'), Parity: frame[1], StopBits: int(frame[2] - '0')}, nil
+}
+
+// String is what ParseSettings reads.
+func (s Serial) String() string {
+	return fmt.Sprintf("%d %d%c%d", s.Baud, s.DataBits, s.Parity, s.StopBits)
+}
+
+// character is the time one character takes on the wire.
+func (s Serial) character() time.Duration {
+	bits := 1 + s.DataBits + s.StopBits
+	if s.Parity != 'N' {
+		bits++
+	}
+	return time.Duration(bits) * time.Second / time.Duration(s.Baud)
+}
+
+// silence is the quiet time between frames: 3.5 characters of 11 bits, above
+// 19200 baud fixed (Modbus over Serial Line V1.02, section 2.5.1.1).
+func (s Serial) silence() time.Duration {
+	if s.Baud > 19200 {
+		return 1750 * time.Microsecond
+	}
+	return 77 * time.Second / time.Duration(2*s.Baud)
+}
+
+// openSerial opens, locks and sets up a port. go.bug.st/serial does the set-up;
+// bytes then go through our own descriptor, because the library's reads return
+// (0, nil) at a time-out, its writes may block for ever, it closes a descriptor
+// somebody may still be reading, leaks it into child processes and does not say
+// when it could not lock the port.
+func openSerial(s Serial) (port, error) {
+	f, err := os.OpenFile(s.Path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, openError(s.Path, err)
+	}
+	if err := control(f, lock); err != nil {
+		f.Close()
+		return nil, openError(s.Path, err)
+	}
+	if err := setUp(s); err != nil {
+		f.Close()
+		return nil, openError(s.Path, err)
+	}
+	if err := control(f, exclude); err != nil {
+		f.Close()
+		return nil, openError(s.Path, err)
+	}
+	p, err := newStream(f)
+	if err != nil {
+		return nil, openError(s.Path, err)
+	}
+	return &serialPort{p, f}, nil
+}
+
+// serialPort is a locked port.
+type serialPort struct {
+	port
+	f *os.File
+}
+
+// Close lets other programs in again, also while one of them has the port open.
+func (p *serialPort) Close() error {
+	err := control(p.f, func(fd int) error { return unix.IoctlSetInt(fd, unix.TIOCNXCL, 0) })
+	if errors.Is(err, unix.EIO) {
+		err = nil // unplugged
+	}
+	return errors.Join(err, p.port.Close())
+}
+
+// errHeld says another program holds the port's lock.
+var errHeld = errors.New("used by another program")
+
+// lock makes sure that no other program that locks its ports has this one.
+func lock(fd int) error {
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+		return err
+	}
+	if held, err := unix.IoctlGetInt(fd, unix.TIOCGEXCL); err == nil && held != 0 {
+		return errHeld // root is let in all the same
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return errHeld
+		}
+		return fmt.Errorf("lock: %w", err)
+	}
+	return nil
+}
+
+// setUp gives the port its line settings. They stay while it is open.
+func setUp(s Serial) error {
+	mode := serial.Mode{BaudRate: s.Baud, DataBits: s.DataBits}
+	switch s.Parity {
+	case 'E':
+		mode.Parity = serial.EvenParity
+	case 'O':
+		mode.Parity = serial.OddParity
+	}
+	if s.StopBits == 2 {
+		mode.StopBits = serial.TwoStopBits
+	}
+	p, err := serial.Open(s.Path, &mode)
+	if err != nil {
+		return fmt.Errorf("set up as %v: %w", s, err)
+	}
+	return p.Close()
+}
+
+// exclude keeps out programs that do not look at locks. Not on a pty: the mark
+// stays as long as anybody has it open, and its other end may, so that after a
+// kill we would keep ourselves out.
+func exclude(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if major := unix.Major(st.Rdev); major >= 136 && major <= 143 { // Unix98 ptys
+		return nil
+	}
+	return markExclusive(fd)
+}
+
+func markExclusive(fd int) error {
+	if err := unix.IoctlSetInt(fd, unix.TIOCEXCL, 0); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	return nil
+}
+
+// control runs do on the descriptor of f.
+func control(f *os.File, do func(fd int) error) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := c.Control(func(fd uintptr) { failed = do(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
+}

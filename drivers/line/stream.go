@@ -1,0 +1,82 @@
+package line
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// file is what *os.File and *net.TCPConn have in common.
+type file interface {
+	io.ReadWriteCloser
+	syscall.Conn
+	SetDeadline(time.Time) error
+	SetReadDeadline(time.Time) error
+}
+
+// stream makes a port of a descriptor that Go's poller watches.
+type stream struct {
+	file
+	raw syscall.RawConn
+}
+
+func newStream(f file) (port, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &stream{f, raw}, nil
+}
+
+func (s *stream) discard(b []byte) (total int, failed error) {
+	if err := s.SetReadDeadline(time.Time{}); err != nil {
+		return 0, err
+	}
+	err := s.raw.Read(func(fd uintptr) bool {
+		for {
+			n, err := unix.Read(int(fd), b)
+			switch {
+			case n > 0:
+				total += n
+			case err == unix.EINTR:
+			case err == unix.EAGAIN:
+				return true
+			case err == nil:
+				failed = io.EOF
+				return true
+			default:
+				failed = err
+				return true
+			}
+		}
+	})
+	return total, errors.Join(failed, err)
+}
+
+var errClosed = errors.New("closed by the other end")
+
+// plain takes the wrapping off an error of net and os, which repeats what the
+// message around it already says.
+func plain(err error) error {
+	var op *net.OpError
+	var call *os.SyscallError
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, unix.EIO): // a tty says EIO when it is hung up
+		return errClosed
+	case errors.As(err, &call):
+		return call.Err
+	case errors.As(err, &op):
+		return op.Err
+	case errors.As(err, &path):
+		return path.Err
+	}
+	return err
+}

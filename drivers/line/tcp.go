@@ -1,0 +1,44 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	dialTimeout = 3 * time.Second
+	// stall is how long sent bytes may stay unacknowledged: a serial server
+	// that lost its power is noticed even while requests keep the connection
+	// from being idle.
+	stall = 10 * time.Second
+)
+
+// dialTCP connects to host:port. TCP_NODELAY is Go's default.
+func dialTCP(ctx context.Context, address string) (port, error) {
+	d := net.Dialer{
+		Timeout:         dialTimeout,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: stall, Interval: stall / 2, Count: 3},
+		Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) {
+				// An optimisation of fault detection: a kernel without it
+				// still has keepalive.
+				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(stall.Milliseconds()))
+			})
+		},
+	}
+	c, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, fmt.Errorf("connect to %s: no answer within %v", address, dialTimeout)
+		}
+		return nil, fmt.Errorf("connect to %s: %w", address, plain(err))
+	}
+	return newStream(c.(*net.TCPConn))
+}

@@ -1,0 +1,260 @@
+package profile
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tallystick/tallystick/drivers"
+)
+
+func builtin(t *testing.T) *Library {
+	t.Helper()
+	l, err := Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func get(t *testing.T, id string) *Profile {
+	t.Helper()
+	p, err := builtin(t).Get(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestBuiltin(t *testing.T) {
+	l := builtin(t)
+	if got, want := strings.Join(l.IDs(), " "), "acrel-adw300 acrel-dtsd1352 chint-dtsu666 eastron-sdm630 schneider-pm5110 waveshare-8di"; got != want {
+		t.Errorf("profiles %s, want %s", got, want)
+	}
+	units := [][2]string{ // every quantity has one unit in all profiles; longest names first
+		{"reactive_power", "var"}, {"apparent_power", "VA"}, {"power_factor", ""}, {"phase_angle", "deg"}, {"frequency", "Hz"}, {"reactive", "kvarh"},
+		{"voltage", "V"}, {"current", "A"}, {"energy", "kWh"}, {"power", "W"}, {"thd", "%"}, {"di", ""}, {"do", ""},
+	}
+	hashes := map[[32]byte]bool{}
+	for _, id := range l.IDs() {
+		p, err := l.Get(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := data.ReadFile("data/" + id + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse(id, content)
+		if err != nil || again.Hash != p.Hash || hashes[p.Hash] {
+			t.Errorf("%s: hash %x, then %x, %v", id, p.Hash, again.Hash, err)
+		}
+		hashes[p.Hash] = true
+		if len(p.Caveats) == 0 || len(p.Sources) == 0 || p.Name.ZH == p.Name.EN {
+			t.Errorf("%s: caveats, sources or a name are missing", id)
+		}
+		all := p.All()
+		for i, r := range all {
+			if i < len(p.Registers) && r.Name != p.Registers[i].Name {
+				t.Errorf("%s: All does not begin with Registers", id)
+			}
+			family := slices.IndexFunc(units, func(u [2]string) bool { return strings.HasPrefix(r.Name, u[0]) })
+			if family < 0 || units[family][1] != r.Unit {
+				t.Errorf("%s: %s is in %q", id, r.Name, r.Unit)
+			}
+			if !r.Limited {
+				t.Errorf("%s: %s has no plausibility limits", id, r.Name)
+			}
+		}
+	}
+}
+
+// A sample of each map, as the published maps have it.
+func TestRegisters(t *testing.T) {
+	for id, want := range map[string][]drivers.Register{
+		"chint-dtsu666": {
+			{Quantity: drivers.Quantity{Name: "voltage_l1", Unit: "V", Exp: -1}, Address: 0x2006, Type: drivers.Float32, Scale: -1, Max: 5000, Limited: true},
+			{Quantity: drivers.Quantity{Name: "energy_import", Unit: "kWh", Exp: -2}, Address: 0x101E, Type: drivers.Float32, Max: 1e10, Limited: true},
+		},
+		"eastron-sdm630": {
+			{Quantity: drivers.Quantity{Name: "power", Unit: "W"}, Table: drivers.InputRegister, Address: 0x34, Type: drivers.Float32, Min: -1e7, Max: 1e7, Limited: true},
+			{Quantity: drivers.Quantity{Name: "reactive_sum_l3", Unit: "kvarh", Exp: -2}, Table: drivers.InputRegister, Address: 0x17C, Type: drivers.Float32, Max: 1e10, Limited: true},
+		},
+		"schneider-pm5110": {
+			{Quantity: drivers.Quantity{Name: "power", Unit: "W"}, Address: 3059, Type: drivers.Float32, Scale: 3, Min: -1e7, Max: 1e7, Limited: true},
+			{Quantity: drivers.Quantity{Name: "power_factor_4q", Exp: -3}, Address: 3083, Type: drivers.Float32, Min: -2000, Max: 2000, Limited: true},
+		},
+		"acrel-dtsd1352": {
+			{Quantity: drivers.Quantity{Name: "current_l3", Unit: "A", Exp: -2}, Address: 0x66, Type: drivers.Uint16, Scale: -2, Max: 20000, Limited: true},
+			{Quantity: drivers.Quantity{Name: "power_factor", Exp: -3}, Address: 0x17F, Type: drivers.Int16, Scale: -3, Min: -1000, Max: 1000, Limited: true},
+		},
+		"acrel-adw300": {
+			{Quantity: drivers.Quantity{Name: "energy_export", Unit: "kWh", Exp: -2}, Address: 0x40, Type: drivers.Int32, Scale: -2, Max: 1e10, Limited: true},
+		},
+		"waveshare-8di": {
+			{Quantity: drivers.Quantity{Name: "di8"}, Table: drivers.DiscreteInput, Address: 7, Type: drivers.Bit, Max: 1, Limited: true},
+			{Quantity: drivers.Quantity{Name: "do1"}, Table: drivers.Coil, Type: drivers.Bit, Max: 1, Limited: true},
+		},
+	} {
+		all := get(t, id).All()
+		for _, w := range want {
+			i := slices.IndexFunc(all, func(r drivers.Register) bool { return r.Name == w.Name })
+			if i < 0 {
+				t.Errorf("%s has no %s", id, w.Name)
+				continue
+			}
+			got := all[i]
+			if len(got.Invalid) != 0 {
+				t.Errorf("%s %s: invalid %v", id, w.Name, got.Invalid)
+			}
+			got.Invalid = nil
+			if got.Quantity != w.Quantity || got.Table != w.Table || got.Address != w.Address || got.Type != w.Type ||
+				got.Order != w.Order || got.Scale != w.Scale || got.Min != w.Min || got.Max != w.Max || got.Limited != w.Limited {
+				t.Errorf("%s:\n got %+v\nwant %+v", id, got, w)
+			}
+		}
+	}
+	p := get(t, "eastron-sdm630")
+	if p.MaxRegisters != 80 || p.Timeout != time.Second || p.Serial != "9600 8N1" || p.Unit != 1 || p.Secondary || p.Version != 1 ||
+		p.Class != "meter" || p.Vendor != "Eastron" || len(p.All()) != 52 || len(p.Registers) != 17 {
+		t.Errorf("%+v: %d registers, %d by default", p, len(p.All()), len(p.Registers))
+	}
+	if !get(t, "acrel-dtsd1352").Secondary || !get(t, "chint-dtsu666").Secondary {
+		t.Error("a meter of secondary values is not marked")
+	}
+}
+
+func TestUnknownID(t *testing.T) {
+	l := builtin(t)
+	for id, want := range map[string]string{
+		"eastron-sdm63": `no profile "eastron-sdm63": did you mean "eastron-sdm630"?`,
+		"Chint-DTSU666": `no profile "Chint-DTSU666": did you mean "chint-dtsu666"?`,
+		"zzzzzzzz":      `no profile "zzzzzzzz": known are acrel-adw300, acrel-dtsd1352, chint-dtsu666, eastron-sdm630, schneider-pm5110, waveshare-8di`,
+	} {
+		if _, err := l.Get(id); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// The profile in README.md is a good one.
+func TestREADME(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, _ := strings.Cut(rest, "```")
+	p, err := Parse("README.md", []byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := p.Registers[1]
+	if r.Order != drivers.CDAB || r.Scale != -2 || r.Exp != -2 || !slices.Equal(r.Invalid, []uint64{0xFFFFFFFF}) || r.Max != 1e10 {
+		t.Errorf("%+v", r)
+	}
+	if p.Gap != 20*time.Millisecond || len(p.Registers) != 2 || len(p.All()) != 3 {
+		t.Errorf("%+v", p)
+	}
+}
+
+const sound = `id: acme-m3
+version: 1
+name: {zh: 某某, en: Acme}
+vendor: Acme
+class: meter
+serial: 9600 8N1
+unit: 1
+ranges:
+  - {table: input, from: 0x0000, to: 0x004F}
+kinds:
+  - {name: voltage, unit: V, table: input, type: float32, resolution: 0.1, min: 0, max: 500}
+  - {name: relay, table: coil, type: bit}
+registers:
+  - {quantity: voltage_l1, kind: voltage, address: 0x0000}
+  - {quantity: relay_1, kind: relay, address: 0}
+sources: [a book]
+`
+
+func TestFaults(t *testing.T) {
+	if _, err := Parse("f", []byte(sound)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ old, new, want string }{
+		{"id: acme-m3", "id: Acme M3", "f:1:5: E-111 id: \"Acme M3\", expected lower-case"},
+		{"version: 1", "version: 0", "f:2:10: E-111 version: 0, expected 1 or more"},
+		{"class: meter", "class: metre", `f:5:8: E-111 class: "metre" is not one of meter, dio`},
+		{"9600 8N1", "9600", `f:6:9: E-111 serial: "9600", expected settings like 9600 8N1`},
+		{"unit: 1\n", "unit: 248\n", "f:7:7: E-111 unit: 248, expected 1 to 247"},
+		{"unit: 1\n", "unit: 1\nmax_registers: 126\n", "max_registers: 126, expected 1 to 125"},
+		{"unit: 1\n", "unit: 1\ntimeout: 1ms\n", "timeout: 1ms, expected 10ms to 1m"},
+		{"unit: 1\n", "unit: 1\ngap: 1h\n", "gap: 1h0m0s, expected 0s to 10s"},
+		{"unit: 1\n", "unit: 1\nmax_registers: 1\n", "needs 2 registers, max_registers is 1"},
+		{"unit: 1\n", "unit: 1\nbaud: 9600\n", `unknown key "baud"`},
+		{"vendor: Acme\n", "", `vendor`},
+		{"from: 0x0000, to: 0x004F", "from: 0x50, to: 0x004F", "f:9:26: E-111 range begins at 0x0050, after its end 0x004F"},
+		{"table: input, type", "table: inputs, type", `"inputs" is not one of holding, input, coil, discrete`},
+		{"type: float32", "type: float64", `"float64" is not one of uint16, int16`},
+		{"type: float32", "type: float32, order: BACD", `"BACD" is not one of ABCD, CDAB, BADC, DCBA`},
+		{"type: float32", "type: bit", "a bit is in table coil or discrete"},
+		{"type: bit", "type: uint16", "a bit is in table coil or discrete"},
+		{"type: float32", "type: int32", "an integer keeps the resolution of its scale"},
+		{"resolution: 0.1", "resolution: 0.5", "0.5 is not a power of ten"},
+		{"resolution: 0.1", "resolution: 0.0000000000001", "is not a power of ten"},
+		{"resolution: 0.1", "resolution: -1", "is not a power of ten"},
+		{"resolution: 0.1", "resolution: 0", "is not a power of ten"},
+		{"min: 0", "min: 0.05", "min: 0.05 is not a whole number of the resolution 0.1"},
+		{"max: 500", "max: 1000000000000000000", "max: 1000000000000000000 is not a whole number of the resolution 0.1"},
+		{"max: 500", "max: 5e2", `"5e2" is not a decimal number`},
+		{"max: 500", "max: 1.-5", `"1.-5" is not a decimal number`},
+		{"min: 0, max: 500", "min: 600, max: 500", "min is more than max"},
+		{"min: 0, max: 500", "max: 500", `E-109 kind "voltage" has only one of min and max`},
+		{"name: relay", "name: voltage", `E-108 kind "voltage" is already there`},
+		{"kind: voltage", "kind: voltag", `f:14:34: E-107 unknown kind "voltag": did you mean "voltage"?`},
+		{"quantity: voltage_l1", "quantity: Voltage", `quantity: "Voltage", expected lower-case letters`},
+		{"quantity: relay_1", "quantity: voltage_l1", `E-108 quantity "voltage_l1" is already at f:14:16`},
+		{"quantity: relay_1, kind: relay", "quantity: v, kind: voltage", "E-108 address 0x0000 is already voltage_l1 at f:14:52"},
+		{"address: 0x0000", "address: 0xFFFF", "address 0xFFFF: 2 registers end beyond 0xFFFF"},
+		{"address: 0x0000", "address: 0x10000", "65535"},
+	} {
+		_, err := Parse("f", []byte(strings.Replace(sound, c.old, c.new, 1)))
+		var faults Faults
+		if !errors.As(err, &faults) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s:\n got %v\nwant ...%s...", c.new, err, c.want)
+		}
+	}
+
+	// All of them at once, in the order of the file.
+	bad := strings.NewReplacer("version: 1", "version: 0", "unit: 1\n", "unit: 0\n", "kind: relay", "kind: rely").Replace(sound)
+	_, err := Parse("f", []byte(bad))
+	if err == nil || strings.Count(err.Error(), "\n") != 2 || !strings.HasPrefix(err.Error(), "f:2:10: ") {
+		t.Errorf("%v, want three faults", err)
+	}
+
+	none := strings.ReplaceAll(sound, "address: 0", "default: false, address: 0")
+	if _, err := Parse("f", []byte(none)); err == nil || !strings.Contains(err.Error(), "registers: none is read by default") {
+		t.Error(err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(sound))
+	f.Add([]byte("id: x\nkinds: [{min: -9223372036854775808, max: .}]"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := Parse("f", b)
+		if (p == nil) == (err == nil) {
+			t.Fatalf("%v, %v", p, err)
+		}
+		if p == nil {
+			return
+		}
+		for _, r := range p.All() {
+			if r.Limited && r.Min > r.Max || r.Type != drivers.Float32 && r.Scale != r.Exp || r.Table.Bits() != (r.Type == drivers.Bit) {
+				t.Fatalf("accepted %+v", r)
+			}
+		}
+	})
+}
