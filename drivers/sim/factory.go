@@ -1,0 +1,121 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+)
+
+// Kind is how a simulated line is reached.
+type Kind string
+
+const (
+	RTU        Kind = "rtu"     // serial line on a pseudo-terminal
+	RTUOverTCP Kind = "rtu-tcp" // serial line behind a serial server
+	TCP        Kind = "tcp"     // Modbus TCP
+)
+
+// Line is one line of a factory.
+type Line struct {
+	Kind Kind
+	// Address is a host:port to listen on; for RTU the path of a link to the
+	// pseudo-terminal, which may be empty. Port 0 takes a free port.
+	Address string
+	// Serial is the setting of the wire that sets the pace. Its zero value
+	// answers at once; a TCP line ignores it.
+	Serial Serial
+	Units  Units
+}
+
+func (l Line) timing() Timing {
+	if l.Serial.Baud == 0 {
+		return Timing{}
+	}
+	return Timing{Baud: l.Serial.Baud, Bits: l.Serial.bits(), Delay: replyDelay}
+}
+
+// Factory is simulated lines that are open: clients can connect from the
+// moment it exists and are answered while it runs.
+type Factory struct {
+	// Lines as opened: Address is what a client uses.
+	Lines   []Line
+	serving []server
+}
+
+// server is one open line. Exactly one of serve and close ends it.
+type server struct {
+	serve func(context.Context) error
+	close func() error
+}
+
+// Open opens all lines, or none.
+func Open(lines ...Line) (*Factory, error) {
+	f := &Factory{}
+	for _, l := range lines {
+		s, address, err := open(l)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("line %s:%s: %w", l.Kind, l.Address, err), f.Close())
+		}
+		l.Address = address
+		f.Lines = append(f.Lines, l)
+		f.serving = append(f.serving, s)
+	}
+	return f, nil
+}
+
+func open(l Line) (server, string, error) {
+	switch l.Kind {
+	case RTU:
+		p, err := OpenPTY(l.Address)
+		if err != nil {
+			return server{}, "", err
+		}
+		return server{
+			serve: func(ctx context.Context) error { return ServeRTU(ctx, p, l.Units, l.timing()) },
+			close: p.Close,
+		}, p.Path(), nil
+	case RTUOverTCP, TCP:
+		ln, err := net.Listen("tcp", l.Address)
+		if err != nil {
+			return server{}, "", err
+		}
+		s := server{close: ln.Close}
+		s.serve = func(ctx context.Context) error { return ServeTCP(ctx, ln, l.Units) }
+		if l.Kind == RTUOverTCP {
+			s.serve = func(ctx context.Context) error { return ServeRTUOverTCP(ctx, ln, l.Units, l.timing()) }
+		}
+		return s, ln.Addr().String(), nil
+	}
+	return server{}, "", fmt.Errorf("unknown kind %q: expected rtu, rtu-tcp or tcp", l.Kind)
+}
+
+// Run answers on all lines until ctx is done, then closes them and returns
+// nil. A line that fails ends the others, and its error is returned. Run is
+// called once.
+func (f *Factory) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make([]error, len(f.serving))
+	var lines sync.WaitGroup
+	for i, s := range f.serving {
+		lines.Go(func() {
+			defer cancel()
+			if err := s.serve(ctx); err != nil {
+				failed[i] = fmt.Errorf("line %s:%s: %w", f.Lines[i].Kind, f.Lines[i].Address, err)
+			}
+		})
+	}
+	lines.Wait()
+	return errors.Join(failed...)
+}
+
+// Close closes the lines of a factory that was never run.
+func (f *Factory) Close() error {
+	var errs []error
+	for _, s := range f.serving {
+		errs = append(errs, s.close())
+	}
+	return errors.Join(errs...)
+}

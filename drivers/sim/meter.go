@@ -1,0 +1,313 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tallystick/tallystick/drivers"
+)
+
+// Modbus Application Protocol V1.1b3: function codes (section 6), their limits
+// (6.1, 6.3) and exception codes (7).
+const (
+	readCoils            = 1
+	readDiscreteInputs   = 2
+	readHoldingRegisters = 3
+	readInputRegisters   = 4
+
+	maxBits  = 2000
+	maxWords = 125
+
+	illegalFunction = 1
+	illegalAddress  = 2
+	illegalValue    = 3
+	exceptionBit    = 0x80
+)
+
+// Config describes one meter. Load and Clock are needed, all else has a
+// default.
+type Config struct {
+	Name  string // for reports
+	Load  *Load
+	Clock *Clock
+	// Seed sets what differs between meters of one make: phase shares, the
+	// mains, the register at the start. Equal seeds give equal meters.
+	Seed uint64
+	// Share of the load that flows through this meter, in thousandths; 0 means
+	// all of it.
+	Share int64
+	// Ratio between the load and the meter's terminals, CT x PT; 0 means 1. The
+	// registers hold secondary values, as a real meter's do.
+	Ratio int64
+	// Base is the energy register at the start in kWh, not negative and with at
+	// most 6 decimals; nil draws 1000.00 to 9999.99 from the seed.
+	//
+	// A float32 register tells neighbours 0.01 kWh apart only up to 131072 kWh
+	// (24 significant bits: 2^17/2^24 = 0.0078). Beyond that it holds the
+	// nearest value it can, as the real meter's does; Register and Reading say
+	// what that is.
+	Base *drivers.Decimal
+
+	Registers []drivers.Register
+	// Ranges are read without a refusal even where no register lies; what is
+	// not a register there reads 0. All else refuses with exception 02.
+	Ranges []drivers.Range
+	// MaxRegisters is the most the meter gives in one answer; 0 means 125.
+	MaxRegisters int
+
+	// Refresh is how long an answer may repeat the values of the one before;
+	// 0 means they are always new.
+	Refresh time.Duration
+	// Fault, if set, is asked before each request (numbered from 0) how the
+	// meter misbehaves this time. Meters share no lock, so one that serves two
+	// connections may be asked from both at once.
+	Fault func(request int) Fault
+}
+
+// Fault is one way to misbehave. The zero Fault is a good meter. Its parts can
+// be combined.
+type Fault struct {
+	Silent    bool          // no reply
+	Late      time.Duration // the reply comes this much later; the line is busy meanwhile
+	Exception byte          // refuse with this code
+	Unit      byte          // reply in the name of another unit
+	Noise     []byte        // bytes put on the wire before the reply, or alone when Silent
+}
+
+// Meter is a simulated meter. It is safe for concurrent use.
+type Meter struct {
+	name         string
+	clock        *Clock
+	in           *installation
+	maxRegisters int
+	refresh      time.Duration
+	fault        func(int) Fault
+	requests     atomic.Int64
+
+	mu     sync.Mutex
+	images [4]*image // under mu: the bytes; the shape is fixed
+	cells  []cell
+	now    physical  // under mu
+	taken  time.Time // under mu: when now was computed; zero before the first time
+}
+
+// New makes a meter. It fails when a register shows a quantity that is not
+// simulated, when registers overlap, or on a negative base.
+func New(c Config) (*Meter, error) {
+	if c.Share == 0 {
+		c.Share = 1000
+	}
+	if c.Ratio == 0 {
+		c.Ratio = 1
+	}
+	if c.Share < 0 || c.Ratio < 0 || c.Share > 1e6 || c.Ratio > 1e6 {
+		return nil, fmt.Errorf("meter %s: share %d and ratio %d: expected 1 to 1000000", c.Name, c.Share, c.Ratio)
+	}
+	if c.MaxRegisters == 0 {
+		c.MaxRegisters = maxWords
+	}
+	m := &Meter{name: c.Name, clock: c.Clock, maxRegisters: min(c.MaxRegisters, maxWords), refresh: c.Refresh, fault: c.Fault}
+	m.in = newInstallation(c.Seed, c.Load, c.Share, c.Ratio)
+	if c.Base != nil {
+		base, ok := parseMicro(c.Base.String())
+		if !ok || base > maxEnergy {
+			return nil, fmt.Errorf("meter %s: base %s kWh: expected 0 to 1000000 with at most 6 decimals", c.Name, c.Base)
+		}
+		m.in.base = base
+	}
+	var err error
+	if m.images, m.cells, err = newImages(c.Registers, c.Ranges); err != nil {
+		return nil, fmt.Errorf("meter %s: %w", c.Name, err)
+	}
+	return m, nil
+}
+
+// Name is the name the meter was given.
+func (m *Meter) Name() string { return m.name }
+
+// Requests is how many requests have been put to the meter.
+func (m *Meter) Requests() int64 { return m.requests.Load() }
+
+// Drawn is the primary active energy that has flowed through the meter since
+// the start, in kWh to the millionth: at the end of a load that does not
+// repeat, the exact sum of its rows (times the share).
+func (m *Meter) Drawn() drivers.Decimal {
+	return drivers.Decimal{Coef: m.in.drawn(m.clock.Elapsed()).active, Exp: microExp}
+}
+
+// Base is the energy register at the start, in kWh, before it is cut to the
+// register's resolution.
+func (m *Meter) Base() drivers.Decimal {
+	return drivers.Decimal{Coef: m.in.base, Exp: microExp}
+}
+
+// Register returns the words that stand at an address right now (for bits: 0 or
+// 1), or nil where none does. It does not count as a poll.
+func (m *Meter) Register(table drivers.Table, address uint16) []uint16 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.update()
+	for i := range m.cells {
+		if c := &m.cells[i]; c.Table == table && c.Address == address {
+			if table.Bits() {
+				return []uint16{uint16(c.to[0])}
+			}
+			words := make([]uint16, c.Type.Words())
+			for j := range words {
+				words[j] = binary.BigEndian.Uint16(c.to[2*j:])
+			}
+			return words
+		}
+	}
+	return nil
+}
+
+// Reading returns the number an ideal reader takes from the register of a
+// quantity right now, at the register's resolution: what it holds, so for a
+// float32 the nearest value 24 bits allow. It does not count as a poll.
+func (m *Meter) Reading(quantity string) (drivers.Decimal, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.update()
+	for i := range m.cells {
+		if c := &m.cells[i]; c.Name == quantity {
+			return shown(&c.Register, m.bits(c)), true
+		}
+	}
+	return drivers.Decimal{}, false
+}
+
+// bits is the raw pattern of a cell in the current state. Called with mu held.
+func (m *Meter) bits(c *cell) uint64 {
+	if c.Type == drivers.Bit {
+		return m.lamp(c.Address)
+	}
+	return raw(&c.Register, m.now[c.source.kind][c.source.phase], c.source.kind.counter())
+}
+
+// lamp is the state of a contact: the first is closed while the machines run
+// (more than a tenth of the built-in pattern's rated draw), the second while
+// they do not, the rest are open.
+func (m *Meter) lamp(address uint16) uint64 {
+	running := m.now[power][0]*m.in.ratio > shiftRated*1e9/10*m.in.share/1000
+	if address == 0 && running || address == 1 && !running {
+		return 1
+	}
+	return 0
+}
+
+// update computes the state of this moment and encodes it. Called with mu held.
+func (m *Meter) update() {
+	m.in.at(m.clock.Elapsed(), &m.now)
+	m.taken = time.Now()
+	for i := range m.cells {
+		c := &m.cells[i]
+		bits := m.bits(c)
+		if c.Table.Bits() {
+			c.to[0] = byte(bits)
+			continue
+		}
+		putWords(c.to, &c.Register, bits)
+	}
+}
+
+// Answer returns the reply to a Modbus PDU (function code and data, without
+// unit or checksum), or nil to an empty one. It answers the four read functions
+// and refuses all else: 01 other functions, 02 addresses it does not have, 03
+// wrong lengths and counts. Any input is fine.
+func (m *Meter) Answer(pdu []byte) []byte { return m.appendAnswer(nil, pdu) }
+
+// appendAnswer is Answer into a buffer the caller keeps.
+func (m *Meter) appendAnswer(dst, pdu []byte) []byte {
+	if len(pdu) == 0 {
+		return dst
+	}
+	// Only after the answer: the first poll must find the held state.
+	defer m.clock.polled()
+	var table drivers.Table
+	most := m.maxRegisters
+	switch pdu[0] {
+	case readHoldingRegisters:
+		table = drivers.HoldingRegister
+	case readInputRegisters:
+		table = drivers.InputRegister
+	case readCoils:
+		table, most = drivers.Coil, maxBits
+	case readDiscreteInputs:
+		table, most = drivers.DiscreteInput, maxBits
+	default:
+		return append(dst, pdu[0]|exceptionBit, illegalFunction)
+	}
+	if len(pdu) != 5 {
+		return append(dst, pdu[0]|exceptionBit, illegalValue)
+	}
+	address, n := int(binary.BigEndian.Uint16(pdu[1:])), int(binary.BigEndian.Uint16(pdu[3:]))
+	if n == 0 || n > most {
+		return append(dst, pdu[0]|exceptionBit, illegalValue)
+	}
+	data, ok := m.images[table].at(address, n)
+	if !ok {
+		return append(dst, pdu[0]|exceptionBit, illegalAddress)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.taken.IsZero() || time.Since(m.taken) >= m.refresh {
+		m.update()
+	}
+	if table.Bits() {
+		dst = append(dst, pdu[0], byte((n+7)/8))
+		return appendPacked(dst, data)
+	}
+	dst = append(dst, pdu[0], byte(2*n))
+	return append(dst, data...)
+}
+
+// appendPacked packs one bit a byte into eight, the first in the lowest bit
+// (section 6.1).
+func appendPacked(dst, bits []byte) []byte {
+	for i := 0; i < len(bits); i += 8 {
+		var b byte
+		for j, bit := range bits[i:min(i+8, len(bits))] {
+			b |= bit << j
+		}
+		dst = append(dst, b)
+	}
+	return dst
+}
+
+// response is what a meter puts on the wire for one request, before framing.
+type response struct {
+	unit  byte
+	pdu   []byte // empty: silence
+	noise []byte
+	late  time.Duration
+}
+
+// respond answers in the name of unit, misbehaving as told. The reply is built
+// in buf's storage.
+func (m *Meter) respond(buf []byte, unit byte, pdu []byte) response {
+	n := m.requests.Add(1) - 1
+	r := response{unit: unit, pdu: m.appendAnswer(buf[:0], pdu)}
+	if m.fault == nil {
+		return r
+	}
+	f := m.fault(int(n))
+	r.noise, r.late = f.Noise, f.Late
+	if f.Exception != 0 && len(pdu) > 0 {
+		r.pdu = append(buf[:0], pdu[0]|exceptionBit, f.Exception)
+	}
+	if f.Unit != 0 {
+		r.unit = f.Unit
+	}
+	if f.Silent {
+		r.pdu = nil
+	}
+	return r
+}
+
+// Units is the meters of one line by unit number, 1 to 247. A line only reads
+// it.
+type Units map[byte]*Meter
