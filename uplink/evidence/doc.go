@@ -1,0 +1,188 @@
+// Package evidence is the signed format, both ends: what a box writes
+// (Writer) and the pieces a lender takes apart (ParseDelivery, DecodeBlock,
+// OpenReceipt, BundleReader). SPEC.md beside this file is normative; testdata
+// holds vectors a stranger can run.
+//
+// Names carry the trust: everything called Unverified has been parsed and
+// nothing more. Package verify is the only place where it becomes a verdict.
+//
+// Every decoder is total: on any input it returns a value or a *FormatError
+// (or an error wrapping ErrVersion), in memory bounded by the limits below.
+// What decodes re-encodes to the same bytes.
+package evidence
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Version and Suite written into the genesis leaf by this package. Readers
+// refuse any other with an error wrapping ErrVersion.
+const (
+	Version = 1
+	Suite   = 1 // SHA-256 and Ed25519, SPEC.md "Suites"
+)
+
+// Limits every reader enforces and the writer keeps (SPEC.md "Limits").
+const (
+	MaxDelivery = 4 << 20   // bytes of one delivery
+	MaxPayload  = 256 << 10 // bytes of one leaf payload
+	MaxMeters   = 1024      // meters in a dictionary
+	MaxColumns  = 256       // columns of one meter in one channel
+	MaxSlots    = 3600      // slots of one meter in one window
+	MaxCells    = 1 << 18   // slots x columns, summed over the meters of one block
+	MaxText     = 256       // bytes of any text
+	MaxRanges   = 1024      // ranges in one loss leaf
+)
+
+// ErrVersion is wrapped by errors about a version, suite or leaf type this
+// package does not know. The bytes may be perfectly good.
+var ErrVersion = errors.New("written by a newer Tallystick")
+
+// FormatError says which part of the input does not follow SPEC.md, and how.
+type FormatError struct {
+	Where string // "manifest", "block", "receipt", ...
+	Why   string // "trailing bytes", "field 5 ...", ...
+}
+
+func (e *FormatError) Error() string { return e.Where + ": " + e.Why }
+
+func malformed(where, format string, args ...any) error {
+	return &FormatError{Where: where, Why: fmt.Sprintf(format, args...)}
+}
+
+// LogID names one log: the first 16 bytes of SHA-256 over the genesis payload.
+type LogID [16]byte
+
+// String is the form used in topics and messages: 32 lower-case hex digits.
+func (id LogID) String() string { return hex.EncodeToString(id[:]) }
+
+// MarshalText makes a LogID a JSON string.
+func (id LogID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// ParseLogID reads 32 lower-case hex digits.
+func ParseLogID(s string) (LogID, error) {
+	var id LogID
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(id) || hex.EncodeToString(b) != s {
+		return LogID{}, malformed("log id", "%.40q is not 32 lower-case hex digits", s)
+	}
+	copy(id[:], b)
+	return id, nil
+}
+
+func logIDOf(genesisPayload []byte) LogID {
+	h := sha256.Sum256(genesisPayload)
+	return LogID(h[:16])
+}
+
+// Hash is a SHA-256 value.
+type Hash [32]byte
+
+// String is 64 lower-case hex digits.
+func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// MarshalText makes a Hash a JSON string.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// LeafType says what a leaf records. Numbers never change meaning; 6 to 10
+// are reserved (clock step, key rotation, consent, declaration, receipt).
+type LeafType uint8
+
+const (
+	GenesisLeaf  LeafType = 0
+	WindowLeaf   LeafType = 1
+	BootLeaf     LeafType = 2
+	ShutdownLeaf LeafType = 3
+	ConfigLeaf   LeafType = 4
+	LossLeaf     LeafType = 5
+)
+
+// String is the word shown to people.
+func (t LeafType) String() string {
+	names := [...]string{"genesis", "window", "boot", "shutdown", "config", "loss"}
+	if int(t) < len(names) {
+		return names[t]
+	}
+	return "leaf type " + strconv.Itoa(int(t))
+}
+
+// Channel is the unit of consent.
+type Channel uint16
+
+const (
+	Energy         Channel = 1
+	Power          Channel = 2
+	VoltageCurrent Channel = 3
+	Reactive       Channel = 4 // and power factor
+	Frequency      Channel = 5
+	Timing         Channel = 6 // when each slot was polled
+	Aggregates     Channel = 7
+	Status         Channel = 8 // equipment
+	WaterGas       Channel = 9
+	RawFrames      Channel = 10
+)
+
+// String is the word shown to people.
+func (c Channel) String() string {
+	names := [...]string{1: "energy", "power", "voltage/current", "reactive/power factor", "frequency",
+		"timing", "aggregates", "equipment status", "water/gas", "raw frames"}
+	if int(c) < len(names) && c > 0 {
+		return names[c]
+	}
+	return "channel " + strconv.Itoa(int(c))
+}
+
+// Measured reports whether a channel's values are readings of a meter, as
+// opposed to something said about them or computed from them.
+func (c Channel) Measured() bool {
+	return c >= Energy && c <= Frequency || c == Status || c == WaterGas
+}
+
+// Code says of one sample whether it has a value and, if not, why.
+type Code uint8
+
+const (
+	OK           Code = 0
+	Suspect      Code = 1 // has a value, outside the profile's plausibility limits
+	Timeout      Code = 2
+	BadFrame     Code = 3
+	Refused      Code = 4
+	Absent       Code = 5
+	Invalid      Code = 6
+	Disconnected Code = 7
+	Skipped      Code = 8
+	Interrupted  Code = 9 // the agent was not running
+
+	lastCode = Interrupted
+)
+
+// HasValue reports whether a sample of this code carries a number.
+func (c Code) HasValue() bool { return c <= Suspect }
+
+// String is the word shown to people.
+func (c Code) String() string {
+	names := [...]string{"ok", "suspect", "timeout", "bad frame", "refused", "absent", "invalid",
+		"disconnected", "skipped", "interrupted"}
+	if int(c) < len(names) {
+		return names[c]
+	}
+	return "code " + strconv.Itoa(int(c))
+}
+
+// TimeFlag is the box's own statement about its clock.
+type TimeFlag string
+
+const (
+	Unsynchronised TimeFlag = "U"
+	Informative    TimeFlag = "I" // set by a person or a meter
+	Synchronised   TimeFlag = "S" // by a time server, within the stated error
+	Relative       TimeFlag = "R" // counts from boot; the date is a guess
+)
+
+func (f TimeFlag) valid() bool {
+	return f == Unsynchronised || f == Informative || f == Synchronised || f == Relative
+}

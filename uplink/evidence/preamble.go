@@ -1,0 +1,54 @@
+package evidence
+
+import "fmt"
+
+// preamble is the resumable state of a Writer.
+type preamble struct {
+	_          struct{} `cbor:",toarray"`
+	Version    uint64
+	Tree       Anchor
+	Seqs       map[Channel]uint64
+	Genesis    []byte // COSE_Sign1, empty before the genesis leaf
+	Dictionary []byte // COSE_Sign1 of the leaf in force, empty when that is the genesis
+}
+
+func decodePreamble(b []byte) (preamble, error) {
+	const where = "log preamble"
+	var p preamble
+	if err := codec().strict.Unmarshal(b, &p); err != nil {
+		return preamble{}, malformed(where, "%v", err)
+	}
+	switch {
+	case p.Version != Version:
+		return preamble{}, fmt.Errorf("%s: version %d: %w", where, p.Version, ErrVersion)
+	case !p.Tree.Valid():
+		return preamble{}, malformed(where, "%d hashes do not fit %d leaves", len(p.Tree.Hashes), p.Tree.N)
+	case (len(p.Genesis) == 0) != (p.Tree.N == 0):
+		return preamble{}, malformed(where, "%d leaves and a genesis leaf of %d bytes", p.Tree.N, len(p.Genesis))
+	}
+	if p.Seqs == nil {
+		p.Seqs = map[Channel]uint64{}
+	}
+	return p, nil
+}
+
+// PreambleAnchor returns the state of the tree a preamble holds: the anchor
+// for the first record of its segment.
+func PreambleAnchor(stored []byte) (Anchor, error) {
+	p, err := decodePreamble(stored)
+	return p.Tree, err
+}
+
+// PreambleMeta returns the signed leaves a preamble holds: the genesis and the
+// leaf whose dictionary is in force at the start of its segment. Both are nil
+// for a segment that begins with the genesis leaf.
+func PreambleMeta(stored []byte) (genesis, dictionary []byte, err error) {
+	p, err := decodePreamble(stored)
+	if err != nil || len(p.Genesis) == 0 {
+		return nil, nil, err
+	}
+	if len(p.Dictionary) == 0 {
+		return p.Genesis, p.Genesis, nil
+	}
+	return p.Genesis, p.Dictionary, nil
+}

@@ -1,0 +1,66 @@
+package evidence_test
+
+import (
+	"testing"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+)
+
+// factoryWriter opens a log for the workload of evidencetest.Factory.
+func factoryWriter(t testing.TB, f *evidencetest.Factory) (*evidence.Writer, []byte) {
+	t.Helper()
+	w, genesis, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
+		evidence.Genesis{Event: evidencetest.Event(0, 0), Dictionary: f.Dictionary()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, append([]byte(nil), genesis...)
+}
+
+// TestBytesPerReading holds the size target on an hour of 20 meters with 17
+// points each, every 10 s, in windows of 60 s: signature, manifest, salts,
+// poll times and outer array included.
+func TestBytesPerReading(t *testing.T) {
+	const meters, points, windows = 20, 17, 60
+	for seed := range uint64(3) {
+		f := evidencetest.NewFactory(meters, seed)
+		w, _ := factoryWriter(t, f)
+		total := 0
+		parts := map[evidence.Channel]int{}
+		for k := range windows {
+			d, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), f.Window())
+			if err != nil {
+				t.Fatal(err)
+			}
+			total += len(d)
+			p, err := evidence.ParseDelivery(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, b := range p.Blocks {
+				parts[b.Channel] += len(b.Bytes)
+			}
+			parts[0] += len(p.Sign1)
+		}
+		readings := windows * meters * points * evidencetest.Slots
+		per := float64(total) / float64(readings)
+		t.Logf("seed %d: %.3f bytes/reading, %d bytes/window; signed leaf %d, blocks by channel %v", seed, per, total/windows, parts[0]/windows, parts)
+		if per > 2.1 {
+			t.Errorf("seed %d: %.3f bytes/reading, want at most 2.1", seed, per)
+		}
+	}
+}
+
+func BenchmarkSeal(b *testing.B) {
+	f := evidencetest.NewFactory(20, 1)
+	w, _ := factoryWriter(b, f)
+	data := f.Window()
+	e := evidencetest.Event(1, evidencetest.WindowMS)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.Window(e, data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,319 @@
+package evidence
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+)
+
+// Writer is the box's end of one log. It owns the leaf index, the compact
+// range over all leaves, the channel sequences, the dictionary in force and
+// the epoch secret. Not safe for concurrent use.
+//
+// Every method that returns a delivery has advanced the log: those bytes are
+// the only leaf N there may ever be. The caller appends them to its durable
+// log, again and again if need be, before it asks for another and before it
+// publishes anything; after a crash it publishes what is stored. A returned
+// slice is valid until the next call. A method that returns an error has
+// changed nothing.
+type Writer struct {
+	signer Signer
+	mac    []byte // epoch secret: salts are HMAC-SHA-256 under it
+
+	log     LogID
+	tree    Anchor // leaves 0..N-1
+	seqs    map[Channel]uint64
+	genesis []byte // its COSE_Sign1; nil before NewWriter or Replay has seen it
+	dict    dictionaryLeaf
+
+	body, blocks, out []byte // reused
+}
+
+// dictionaryLeaf is the dictionary in force and the leaf it came from.
+type dictionaryLeaf struct {
+	n     uint64
+	sign1 []byte
+	*Dictionary
+}
+
+// NewWriter opens a log: its delivery holds the genesis leaf, n = 0. secret
+// is at least 16 random bytes that stay on the box; whoever knows it can
+// guess withheld blocks. g's Version, Suite and Key are filled in.
+func NewWriter(s Signer, secret []byte, g Genesis) (w *Writer, delivery []byte, err error) {
+	if w, err = newWriter(s, secret); err != nil {
+		return nil, nil, err
+	}
+	g.Version, g.Suite, g.Key = Version, Suite, s.Public()
+	if delivery, err = w.leaf(Manifest{Type: GenesisLeaf, Event: g.Event, Genesis: &g}, nil); err != nil {
+		return nil, nil, err
+	}
+	return w, delivery, nil
+}
+
+func newWriter(s Signer, secret []byte) (*Writer, error) {
+	if len(secret) < 16 {
+		return nil, malformed("epoch secret", "%d bytes, want at least 16", len(secret))
+	}
+	return &Writer{signer: s, mac: bytes.Clone(secret), seqs: map[Channel]uint64{}}, nil
+}
+
+// ResumeWriter rebuilds a writer after a restart from the preamble of the
+// newest segment of the log, or from nil for a log whose every record will be
+// replayed. Replay must follow for each record after it.
+func ResumeWriter(s Signer, secret []byte, stored []byte) (*Writer, error) {
+	w, err := newWriter(s, secret)
+	if err != nil || len(stored) == 0 {
+		return w, err
+	}
+	p, err := decodePreamble(stored)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Genesis) == 0 {
+		return w, nil
+	}
+	if err := w.learn(p.Genesis); err != nil {
+		return nil, err
+	}
+	if len(p.Dictionary) > 0 {
+		if err := w.learn(p.Dictionary); err != nil {
+			return nil, err
+		}
+	}
+	w.tree, w.seqs = p.Tree, p.Seqs
+	return w, nil
+}
+
+// learn takes over a signed leaf that holds a dictionary.
+func (w *Writer) learn(sign1 []byte) error {
+	l, err := ParseLeaf(sign1)
+	if err != nil {
+		return err
+	}
+	if err := w.own(&l); err != nil {
+		return err
+	}
+	w.adopt(&l.Manifest, bytes.Clone(sign1))
+	return nil
+}
+
+// own checks that this writer's key signed l for this writer's log.
+func (w *Writer) own(l *UnverifiedLeaf) error {
+	if err := l.VerifySignature(w.signer.Public().Public); err != nil {
+		return fmt.Errorf("replay leaf %d: signed by another key than this box's, or changed: %w", l.Manifest.N, err)
+	}
+	if w.genesis != nil && l.Manifest.Log != w.log {
+		return malformed("replay", "leaf %d belongs to log %s, this is log %s", l.Manifest.N, l.Manifest.Log, w.log)
+	}
+	return nil
+}
+
+// adopt notes what later leaves depend on.
+func (w *Writer) adopt(m *Manifest, sign1 []byte) {
+	if m.Type == GenesisLeaf {
+		w.log, w.genesis = m.Log, sign1
+	}
+	if d := m.Dictionary(); d != nil {
+		w.dict = dictionaryLeaf{n: m.N, sign1: sign1, Dictionary: d}
+	}
+	for ch, cd := range m.Channels {
+		w.seqs[ch] = cd.Seq + 1
+	}
+}
+
+// Replay takes one stored delivery into account. Records below N are skipped,
+// so that a preamble may be newer than the start of its segment. An error
+// means the stored log is not this writer's, or is damaged.
+func (w *Writer) Replay(delivery []byte) error {
+	d, err := ParseDelivery(delivery)
+	if err != nil {
+		return err
+	}
+	m := &d.Manifest
+	if err := w.own(&d.UnverifiedLeaf); err != nil {
+		return err
+	}
+	switch root := w.tree.Root(); {
+	case m.N < w.tree.N:
+		return nil
+	case m.N > w.tree.N:
+		return malformed("replay", "leaf %d follows leaf %d: the leaves between are missing", m.N, int64(w.tree.N)-1)
+	case m.Root != root:
+		return malformed("replay", "leaf %d is signed over root %s, the leaves before it have root %s", m.N, m.Root, root)
+	}
+	var sign1 []byte
+	if m.Dictionary() != nil {
+		sign1 = bytes.Clone(d.Sign1)
+	}
+	w.adopt(m, sign1)
+	w.tree.Append(d.Hash())
+	return nil
+}
+
+// Preamble encodes the state before the next leaf. Stored with the log it
+// lets ResumeWriter start there: take it before the call that makes the
+// segment's first leaf. The result belongs to the caller.
+func (w *Writer) Preamble() ([]byte, error) {
+	p := preamble{Version: Version, Tree: w.tree, Seqs: w.seqs, Genesis: w.genesis}
+	if w.dict.n != 0 {
+		p.Dictionary = w.dict.sign1
+	}
+	return marshal(p)
+}
+
+// N is the index of the next leaf, LogID the log's name, Anchor the compact
+// range of the leaves so far.
+func (w *Writer) N() uint64      { return w.tree.N }
+func (w *Writer) LogID() LogID   { return w.log }
+func (w *Writer) Anchor() Anchor { return w.tree }
+
+// Dictionary is the dictionary in force; the caller must not change it.
+func (w *Writer) Dictionary() *Dictionary { return w.dict.Dictionary }
+
+// Meta is the retained meta message for the log as it stands.
+func (w *Writer) Meta() []byte { return EncodeMeta(w.genesis, w.dict.sign1) }
+
+// Boot, Shutdown, Config and Loss seal a leaf of that type.
+func (w *Writer) Boot(e Event, b Boot) ([]byte, error) {
+	return w.leaf(Manifest{Type: BootLeaf, Event: e, BootInfo: &b}, nil)
+}
+
+// Shutdown records an orderly end and why.
+func (w *Writer) Shutdown(e Event, reason string) ([]byte, error) {
+	return w.leaf(Manifest{Type: ShutdownLeaf, Event: e, Shutdown: reason}, nil)
+}
+
+// Config puts d in force from the next leaf on; digest is that of the
+// configuration d was made from.
+func (w *Writer) Config(e Event, d Dictionary, digest Hash) ([]byte, error) {
+	return w.leaf(Manifest{Type: ConfigLeaf, Event: e, Config: &Config{Dictionary: d, Digest: digest}}, nil)
+}
+
+// Loss records leaves whose data the box has dropped, ascending.
+func (w *Writer) Loss(e Event, ranges []LostRange) ([]byte, error) {
+	return w.leaf(Manifest{Type: LossLeaf, Event: e, Lost: ranges}, nil)
+}
+
+// Window seals one window. data holds every channel of the dictionary in
+// force and no other, each with one Samples per ChannelMeter in dictionary
+// order; a meter that said nothing has codes instead of values.
+func (w *Writer) Window(e Event, data map[Channel][]Samples) ([]byte, error) {
+	if w.dict.Dictionary == nil {
+		return nil, errors.New("seal window: the log has no genesis leaf yet")
+	}
+	if len(data) != len(w.dict.Channels) {
+		return nil, malformed("window", "%d channels of data, the dictionary has %d", len(data), len(w.dict.Channels))
+	}
+	m := Manifest{
+		Type: WindowLeaf, Event: e, DictionaryAt: w.dict.n,
+		Channels: make(map[Channel]ChannelDigest, len(data)), Completeness: completeness(data),
+	}
+	blocks := make([]RawBlock, 0, len(data))
+	w.blocks = w.blocks[:0]
+	for _, ch := range w.dict.ChannelList() {
+		samples, ok := data[ch]
+		if !ok {
+			return nil, malformed("window", "no data for channel %d", ch)
+		}
+		var err error
+		if w.body, err = appendBody(w.body[:0], samples, w.dict.Channels[ch]); err != nil {
+			return nil, fmt.Errorf("channel %d: %w", ch, err)
+		}
+		start := len(w.blocks)
+		w.blocks = appendBlock(w.blocks, w.salt(ch), ch, w.seqs[ch], w.body)
+		b := RawBlock{Channel: ch, Bytes: w.blocks[start:len(w.blocks):len(w.blocks)]}
+		blocks = append(blocks, b)
+		m.Channels[ch] = ChannelDigest{Seq: w.seqs[ch], Digest: b.Digest()}
+	}
+	return w.leaf(m, blocks)
+}
+
+// salt keeps a lender from guessing a block it was not given.
+func (w *Writer) salt(ch Channel) [16]byte {
+	var msg [16]byte
+	binary.BigEndian.PutUint64(msg[:8], uint64(ch))
+	binary.BigEndian.PutUint64(msg[8:], w.tree.N)
+	h := hmac.New(sha256.New, w.mac)
+	h.Write(msg[:])
+	return [16]byte(h.Sum(nil)[:16])
+}
+
+// leaf signs m as leaf N and advances.
+func (w *Writer) leaf(m Manifest, blocks []RawBlock) ([]byte, error) {
+	if m.Type != GenesisLeaf && w.genesis == nil {
+		return nil, fmt.Errorf("seal %s: the log has no genesis leaf yet", m.Type)
+	}
+	m.Log, m.N, m.Root = w.log, w.tree.N, w.tree.Root()
+	payload, err := m.encode()
+	if err != nil {
+		return nil, err
+	}
+	if m.Type == GenesisLeaf {
+		m.Log = logIDOf(payload)
+	}
+	sign1, err := w.signer.Sign(payload)
+	if err != nil {
+		return nil, fmt.Errorf("sign leaf %d: %w", m.N, err)
+	}
+	if w.out, err = appendDelivery(w.out[:0], sign1, blocks, nil); err != nil {
+		return nil, err
+	}
+	if len(w.out) > MaxDelivery {
+		return nil, malformed("delivery", "%d bytes, limit %d: use shorter windows", len(w.out), MaxDelivery)
+	}
+	if d := m.Dictionary(); d != nil {
+		*d = d.clone()
+	}
+	w.adopt(&m, sign1)
+	w.tree.Append(leafHash(payload))
+	return w.out, nil
+}
+
+// completeness is the permille, rounded down, of samples of measured channels
+// that have a value; 1000 when there are none.
+func completeness(data map[Channel][]Samples) uint16 {
+	have, all := 0, 0
+	for ch, meters := range data {
+		if !ch.Measured() {
+			continue
+		}
+		for i := range meters {
+			s := &meters[i]
+			all += s.Slots * len(s.Values)
+			have += s.Present()
+		}
+	}
+	if all == 0 {
+		return 1000
+	}
+	return uint16(have * 1000 / all)
+}
+
+// Present counts the samples that have a value.
+func (s *Samples) Present() int {
+	n := s.Slots * len(s.Values)
+	for _, codes := range s.Codes {
+		for _, code := range codes {
+			if !code.HasValue() {
+				n--
+			}
+		}
+	}
+	return n
+}
+
+// clone copies what the caller might change under the writer.
+func (d *Dictionary) clone() Dictionary {
+	c := Dictionary{Meters: append([]Meter(nil), d.Meters...), Channels: maps.Clone(d.Channels)}
+	for ch, meters := range c.Channels {
+		c.Channels[ch] = append([]ChannelMeter(nil), meters...)
+		for i, m := range meters {
+			c.Channels[ch][i].Columns = append([]Column(nil), m.Columns...)
+		}
+	}
+	return c
+}

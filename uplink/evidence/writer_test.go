@@ -1,0 +1,313 @@
+package evidence_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"testing"
+
+	"github.com/transparency-dev/merkle/rfc6962"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+)
+
+// rootOf is RFC 6962 section 2.1 written down plainly.
+func rootOf(leaves [][]byte) []byte {
+	h := rfc6962.DefaultHasher
+	switch len(leaves) {
+	case 0:
+		return h.EmptyRoot()
+	case 1:
+		return h.HashLeaf(leaves[0])
+	}
+	k := 1
+	for k*2 < len(leaves) {
+		k *= 2
+	}
+	return h.HashChildren(rootOf(leaves[:k]), rootOf(leaves[k:]))
+}
+
+func TestEveryRootIsThatOfTheLeavesBefore(t *testing.T) {
+	s := evidencetest.NewStream(t, 1, 40)
+	var payloads [][]byte
+	for n, b := range s.Deliveries {
+		d, err := evidence.ParseDelivery(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := rootOf(payloads); !bytes.Equal(d.Manifest.Root[:], want) || d.Manifest.N != uint64(n) {
+			t.Fatalf("leaf %d: index %d, root %s, want %x", n, d.Manifest.N, d.Manifest.Root, want)
+		}
+		if d.Manifest.Log != s.Writer.LogID() {
+			t.Fatalf("leaf %d: log %s", n, d.Manifest.Log)
+		}
+		payloads = append(payloads, d.Payload)
+	}
+	if got := s.Writer.Anchor().Root(); !bytes.Equal(got[:], rootOf(payloads)) {
+		t.Errorf("anchor root %s", got)
+	}
+}
+
+func resume(t *testing.T, preamble []byte) *evidence.Writer {
+	t.Helper()
+	w, err := evidence.ResumeWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(), preamble)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// TestResume restarts a writer from every segment boundary: the next leaf is
+// the very one an uninterrupted writer makes.
+func TestResume(t *testing.T) {
+	s := evidencetest.NewStream(t, 1, 0)
+	preambles := [][]byte{nil, nil}
+	note := func() {
+		p, err := s.Writer.Preamble()
+		if err != nil {
+			t.Fatal(err)
+		}
+		preambles = append(preambles, p)
+	}
+	for range 5 {
+		note()
+		s.Window(t)
+	}
+	note()
+	d, err := s.Writer.Config(evidencetest.Point(5), evidencetest.Small(), evidence.Hash{3})
+	s.Add(t, d, err)
+	note()
+	d, err = s.Writer.Window(evidencetest.Event(5, evidencetest.SmallMS), evidencetest.SmallWindow(5))
+	s.Add(t, d, err)
+	meta := s.Writer.Meta()
+
+	last := len(s.Deliveries) - 1
+	for start := range s.Deliveries {
+		from := start
+		if preambles[start] == nil {
+			from = 0
+		}
+		w := resume(t, preambles[start])
+		for _, d := range s.Deliveries[from:last] {
+			if err := w.Replay(d); err != nil {
+				t.Fatalf("from %d: %v", start, err)
+			}
+		}
+		if w.N() != uint64(last) || w.LogID() != s.Writer.LogID() || !bytes.Equal(w.Meta(), meta) {
+			t.Fatalf("from %d: at leaf %d of log %s", start, w.N(), w.LogID())
+		}
+		got, err := w.Window(evidencetest.Event(5, evidencetest.SmallMS), evidencetest.SmallWindow(5))
+		if err != nil || !bytes.Equal(got, s.Deliveries[last]) {
+			t.Errorf("from %d: the next leaf differs (%v)", start, err)
+		}
+		if preambles[start] != nil {
+			a, err := evidence.PreambleAnchor(preambles[start])
+			if err != nil || a.N != uint64(start) {
+				t.Errorf("anchor of preamble %d: %+v, %v", start, a, err)
+			}
+		}
+	}
+	w := resume(t, preambles[3]) // a preamble newer than the segment's first record
+	for _, d := range s.Deliveries[2:] {
+		if err := w.Replay(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.Anchor().Root() != s.Writer.Anchor().Root() {
+		t.Error("replay over a newer preamble lost its way")
+	}
+}
+
+func TestReplayRefuses(t *testing.T) {
+	s := evidencetest.NewStream(t, 1, 3)
+	foreign := evidencetest.NewStream(t, 2, 3)
+	fresh := func(n int) *evidence.Writer {
+		w := resume(t, nil)
+		for _, d := range s.Deliveries[:n] {
+			if err := w.Replay(d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return w
+	}
+	if err := fresh(2).Replay(s.Deliveries[3]); err == nil {
+		t.Error("a missing record was not noticed")
+	}
+	if err := fresh(2).Replay(foreign.Deliveries[2]); !errors.Is(err, evidence.ErrSignature) {
+		t.Errorf("another box's record: %v", err)
+	}
+	flipped := bytes.Clone(s.Deliveries[2])
+	flipped[60] ^= 1
+	if err := fresh(2).Replay(flipped); err == nil {
+		t.Error("a changed record was not noticed")
+	}
+	other := evidencetest.NewStream(t, 1, 0)
+	other.Deliveries = append(other.Deliveries, nil)
+	other.Window(t)
+	other.Window(t)
+	if err := fresh(3).Replay(other.Deliveries[4]); err == nil {
+		t.Error("a record of another history was not noticed")
+	}
+	p, err := s.Writer.Preamble()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := evidence.ResumeWriter(evidence.NewEd25519Signer(evidencetest.Key(2), "file"), evidencetest.Secret(), p); !errors.Is(err, evidence.ErrSignature) {
+		t.Errorf("resumed with another key: %v", err)
+	}
+	for i := range p {
+		cut := p[:i]
+		if _, err := evidence.PreambleAnchor(cut); err == nil {
+			t.Fatalf("preamble cut to %d bytes accepted", i)
+		}
+	}
+}
+
+// failing is a signer whose key is out of reach.
+type failing struct{ evidence.Signer }
+
+func (failing) Sign([]byte) ([]byte, error) { return nil, errors.New("no token in the slot") }
+
+// TestErrorChangesNothing: after a refusal the writer goes on as if it had
+// not been asked.
+func TestErrorChangesNothing(t *testing.T) {
+	s := evidencetest.NewStream(t, 1, 1)
+	data := evidencetest.SmallWindow(1)
+	delete(data, evidence.Energy)
+	e := evidencetest.Event(1, evidencetest.SmallMS)
+	if _, err := s.Writer.Window(e, data); err == nil {
+		t.Error("a window without a channel was sealed")
+	}
+	data = evidencetest.SmallWindow(1)
+	data[evidence.Energy] = data[evidence.Energy][:1]
+	if _, err := s.Writer.Window(e, data); err == nil {
+		t.Error("a window without a meter was sealed")
+	}
+	bad := e
+	bad.TimeFlag = "X"
+	if _, err := s.Writer.Window(bad, evidencetest.SmallWindow(1)); err == nil {
+		t.Error("an unknown time flag was sealed")
+	}
+	if _, err := s.Writer.Config(e, evidence.Dictionary{Meters: []evidence.Meter{{}}}, evidence.Hash{}); err == nil {
+		t.Error("a meter without a name was sealed")
+	}
+	if _, err := s.Writer.Loss(e, []evidence.LostRange{{Lo: 1, Hi: 99}}); err == nil {
+		t.Error("the loss of leaves to come was sealed")
+	}
+	s.Window(t)
+	if want := evidencetest.NewStream(t, 1, 2); !bytes.Equal(s.Deliveries[3], want.Deliveries[3]) {
+		t.Error("the refusals left a trace")
+	}
+	if _, _, err := evidence.NewWriter(failing{evidence.NewEd25519Signer(evidencetest.Key(1), "token")}, evidencetest.Secret(),
+		evidence.Genesis{Event: evidencetest.Point(0)}); err == nil {
+		t.Error("a genesis without a signature")
+	}
+	if _, _, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), ""), []byte("short"), evidence.Genesis{}); err == nil {
+		t.Error("a secret of 5 bytes was accepted")
+	}
+}
+
+// TestSaltsDiffer: equal readings never give equal blocks, so a lender cannot
+// guess a block it was not given by trying likely values.
+func TestSaltsDiffer(t *testing.T) {
+	s := evidencetest.NewStream(t, 1, 0)
+	seen := map[evidence.Hash]bool{}
+	for range 4 {
+		d, err := s.Writer.Window(evidencetest.Event(0, evidencetest.SmallMS), evidencetest.SmallWindow(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := evidence.ParseDelivery(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range p.Blocks {
+			blk, err := evidence.DecodeBlock(b.Bytes, evidencetest.Small().Channels[b.Channel])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h := (evidence.Hash)(append(blk.Salt[:], make([]byte, 16)...)); seen[h] {
+				t.Error("a salt was used twice")
+			} else {
+				seen[h] = true
+			}
+		}
+	}
+}
+
+func TestCompleteness(t *testing.T) {
+	s := evidencetest.NewStream(t, 1, 3)
+	for n, want := range map[int]uint16{2: 1000, 4: 866} { // 15 samples, 2 of them missing
+		d, err := evidence.ParseDelivery(s.Deliveries[n])
+		if err != nil || d.Manifest.Completeness != want {
+			t.Errorf("leaf %d: %d permille, want %d (%v)", n, d.Manifest.Completeness, want, err)
+		}
+	}
+}
+
+// TestMemoryIsBounded seals and keeps nothing: a day of windows of the size
+// workload leaves the heap where it was.
+func TestMemoryIsBounded(t *testing.T) {
+	f := evidencetest.NewFactory(20, 1)
+	w, _ := factoryWriter(t, f)
+	data := f.Window()
+	seal := func(windows int) {
+		for k := range windows {
+			if _, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	seal(50)
+	before := heap()
+	seal(1440)
+	if grown := int64(heap()) - int64(before); grown > 64<<10 {
+		t.Errorf("heap grew by %d bytes in 1440 windows", grown)
+	}
+}
+
+func TestKeysAsText(t *testing.T) {
+	pub := evidencetest.Key(1).Public().(ed25519.PublicKey)
+	text := evidence.FormatPublicKey(pub)
+	got, err := evidence.ParsePublicKey(text)
+	if err != nil || !pub.Equal(got) {
+		t.Fatalf("%s: %v", text, err)
+	}
+	for _, bad := range []string{"", "ed25519:", text[1:], text + "A", text[:len(text)-1], text[8:], "ed25519:" + text[8:len(text)-1] + "!", text + "\n"} {
+		if _, err := evidence.ParsePublicKey(bad); err == nil {
+			t.Errorf("%q accepted", bad)
+		}
+	}
+}
+
+func TestTopics(t *testing.T) {
+	id, err := evidence.ParseLogID("8925918a7e3d78a9c4de55389f0ee716")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[evidence.Kind]string{
+		evidence.MetaTopic:     "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/meta",
+		evidence.StateTopic:    "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/state",
+		evidence.DeliveryTopic: "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/d/bank-a",
+		evidence.ReceiptTopic:  "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/rx/bank-a",
+		evidence.ReplayTopic:   "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/re/bank-a",
+	} {
+		topic := evidence.Topic(kind, id, "bank-a")
+		k, log, lender, err := evidence.ParseTopic(topic)
+		if topic != want || err != nil || k != kind || log != id || (lender != "") != (k != evidence.MetaTopic && k != evidence.StateTopic) {
+			t.Errorf("%s: %q, parsed %s %s %q %v", kind, topic, k, log, lender, err)
+		}
+	}
+	if got := evidence.TopicFilter(evidence.DeliveryTopic, "bank-a"); got != "tally/1/+/+/d/bank-a" {
+		t.Error(got)
+	}
+	for _, bad := range []string{"", "tally/1/", "tally/2/89/8925918a7e3d78a9c4de55389f0ee716/meta",
+		"tally/1/88/8925918a7e3d78a9c4de55389f0ee716/meta", "tally/1/89/8925918A7e3d78a9c4de55389f0ee716/meta",
+		"tally/1/89/8925918a7e3d78a9c4de55389f0ee716/d", "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/meta/x",
+		"tally/1/89/8925918a7e3d78a9c4de55389f0ee716/d/+", "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/d/a/b"} {
+		if _, _, _, err := evidence.ParseTopic(bad); err == nil {
+			t.Errorf("%q accepted", bad)
+		}
+	}
+}

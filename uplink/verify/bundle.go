@@ -1,0 +1,270 @@
+package verify
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+// Policy says whom to believe when a bundle is checked. The zero Policy
+// believes nobody.
+type Policy struct {
+	Keys   map[evidence.LogID]ed25519.PublicKey // pinned by log
+	Pinned []ed25519.PublicKey                  // pinned for any log they sign
+
+	// Received says when a leaf first arrived, where the caller knows (its
+	// archive, a receipt). Nil, or false, lowers the grade to D.
+	Received func(n uint64) (at time.Time, ok bool)
+}
+
+// keyFor returns the pinned key for a log whose genesis names claimed.
+func (p *Policy) keyFor(log evidence.LogID, claimed ed25519.PublicKey) (ed25519.PublicKey, bool) {
+	if key, ok := p.Keys[log]; ok {
+		return key, true
+	}
+	for _, key := range p.Pinned {
+		if key.Equal(claimed) {
+			return key, true
+		}
+	}
+	return nil, false
+}
+
+// Lost is a stretch of leaves a bundle does not hold.
+type Lost struct {
+	Range
+	Reason string `json:"reason"` // what the box declared, or "not declared"
+}
+
+// Fault is one delivery of a bundle that did not verify.
+type Fault struct {
+	N       uint64           `json:"n"`
+	Channel evidence.Channel `json:"channel,omitempty"`
+	Verdict Verdict          `json:"verdict"`
+	Reason  string           `json:"reason"`
+}
+
+// listed bounds the lists of a Summary; counts go on.
+const listed = 1000
+
+// Summary is the result of checking a bundle.
+type Summary struct {
+	Verdict  Verdict        `json:"verdict"` // the worst of all
+	Log      evidence.LogID `json:"log"`
+	Lo       uint64         `json:"lo"` // first and last leaf accepted
+	Hi       uint64         `json:"hi"`
+	Leaves   uint64         `json:"leaves"`   // accepted, of any type
+	Windows  uint64         `json:"windows"`  // accepted windows
+	Verified uint64         `json:"verified"` // of these, without any reservation
+	Readings uint64         `json:"readings"`
+	Grade    Grade          `json:"grade"`   // the worst
+	Gaps     []Lost         `json:"gaps"`    // at most 1000
+	Altered  []Fault        `json:"altered"` // everything not accepted, at most 1000
+	Faults   uint64         `json:"faults"`  // how many were not accepted
+	Reasons  []Reason       `json:"reasons"` // each code once, as first met
+}
+
+// Bundle checks a `.tally` file from front to back in bounded memory. The
+// error is about reading r, or about a file that is no bundle
+// (evidence.ErrNotBundle, evidence.ErrVersion, *evidence.FormatError for its
+// head); everything found in it is in the Summary. each, where not nil, sees
+// every result in order.
+func Bundle(r io.Reader, policy Policy, each func(Result)) (Summary, error) {
+	br, err := evidence.NewBundleReader(r)
+	if err != nil {
+		return Summary{}, err
+	}
+	b := bundle{header: br.Header(), policy: policy, each: each,
+		sum: Summary{Verdict: Verified, Grade: GradeA, Gaps: []Lost{}, Altered: []Fault{}, Reasons: []Reason{}}}
+	b.sum.Log = b.header.Log
+	if !b.begin() {
+		b.sum.Grade = GradeX
+		return b.sum, nil
+	}
+	if err := b.deliveries(br); err != nil {
+		return Summary{}, err
+	}
+	b.finish()
+	return b.sum, nil
+}
+
+// bundle is one check under way.
+type bundle struct {
+	header evidence.BundleHeader
+	policy Policy
+	each   func(Result)
+	v      *Verifier
+	sum    Summary
+}
+
+func (b *bundle) fault(v Verdict, code string, args ...any) {
+	b.sum.Verdict = Worst(b.sum.Verdict, v)
+	b.reason(newReason(code, args...))
+}
+
+func (b *bundle) reason(r Reason) {
+	for _, have := range b.sum.Reasons {
+		if have.Code == r.Code {
+			return
+		}
+	}
+	b.sum.Reasons = append(b.sum.Reasons, r)
+}
+
+// begin settles the key and the signed leaves of the header.
+func (b *bundle) begin() bool {
+	genesis, _, err := evidence.ParseMeta(evidence.EncodeMeta(b.header.Genesis, b.header.Dictionary))
+	if err != nil {
+		b.fault(Unreadable, "header", err.Error())
+		return false
+	}
+	claimed := ed25519.PublicKey(genesis.Manifest.Genesis.Key.Public)
+	key, ok := b.policy.keyFor(genesis.Manifest.Log, claimed)
+	if !ok {
+		b.fault(WrongKey, "no-pinned-key", genesis.Manifest.Log, evidence.FormatPublicKey(claimed))
+		return false
+	}
+	if genesis.Manifest.Log != b.header.Log {
+		b.fault(Unreadable, "header", "it names log "+b.header.Log.String()+", its genesis leaf is of log "+genesis.Manifest.Log.String())
+		return false
+	}
+	b.v, err = New(key, evidence.EncodeMeta(b.header.Genesis, b.header.Dictionary))
+	switch {
+	case errors.Is(err, ErrWrongKey):
+		b.fault(WrongKey, "key-not-pinned", evidence.FormatPublicKey(claimed), evidence.FormatPublicKey(key))
+		return false
+	case err != nil:
+		b.fault(Altered, "header", err.Error())
+		return false
+	}
+	return true
+}
+
+func (b *bundle) deliveries(br *evidence.BundleReader) error {
+	var wrapped []byte
+	for first := true; ; first = false {
+		at := br.Offset()
+		item, err := br.Next()
+		var damaged *evidence.FormatError
+		switch {
+		case err == io.EOF:
+			return nil
+		case err == io.ErrUnexpectedEOF:
+			b.fault(Unreadable, "cut-short", at, "the last item is incomplete")
+			return nil
+		case errors.As(err, &damaged):
+			b.fault(Unreadable, "cut-short", at, err.Error())
+			return nil
+		case err != nil:
+			return err
+		}
+		if d, err := evidence.ParseDelivery(item); first && err == nil && d.Manifest.N == b.header.Lo && b.header.Anchor != nil {
+			channels := make([]evidence.Channel, len(d.Blocks))
+			for i := range d.Blocks {
+				channels[i] = d.Blocks[i].Channel
+			}
+			if wrapped, err = evidence.FilterDelivery(wrapped[:0], item, channels, b.header.Anchor); err != nil {
+				return err
+			}
+			item = wrapped
+		}
+		b.delivery(item, first)
+	}
+}
+
+func (b *bundle) delivery(item []byte, first bool) {
+	received := time.Time{}
+	if d, err := evidence.ParseDelivery(item); err == nil && b.policy.Received != nil {
+		if at, ok := b.policy.Received(d.Manifest.N); ok {
+			received = at
+		}
+	}
+	res := b.v.Next(item, received)
+	if b.each != nil {
+		b.each(res)
+	}
+	b.sum.Verdict = Worst(b.sum.Verdict, res.Verdict)
+	for _, r := range res.Reasons {
+		if r.Code != "starts-late" || b.header.Lo == 0 { // the header says so
+			b.reason(r)
+		}
+	}
+	if !res.Verdict.Accepted() {
+		b.refused(res)
+		if res.Channel == 0 {
+			return
+		}
+		if leaf := b.v.Admit(item, received); leaf.Missing != nil {
+			b.missing(leaf.Missing.Lo, leaf.Missing.Hi)
+		}
+		return
+	}
+	if res.Missing != nil {
+		b.missing(res.Missing.Lo, res.Missing.Hi)
+	}
+	if first && res.N > b.header.Lo {
+		b.missing(b.header.Lo, res.N-1)
+		b.fault(Gap, "missing", b.header.Lo, res.N-1)
+	}
+	b.accepted(res)
+}
+
+func (b *bundle) accepted(res Result) {
+	if b.sum.Leaves == 0 {
+		b.sum.Lo = res.N
+	}
+	b.sum.Leaves++
+	b.sum.Hi = res.N
+	b.sum.Grade = max(b.sum.Grade, res.Grade)
+	if res.Type == evidence.WindowLeaf {
+		b.sum.Windows++
+		b.sum.Readings += uint64(res.Readings)
+		if res.Verdict == Verified {
+			b.sum.Verified++
+		}
+	}
+	for _, r := range res.Manifest.Lost {
+		b.reason(newReason("loss-declared", r.Lo, r.Hi, r.Reason))
+		for i := range b.sum.Gaps {
+			if g := &b.sum.Gaps[i]; r.Lo <= g.Lo && g.Hi <= r.Hi {
+				g.Reason = r.Reason
+			}
+		}
+	}
+}
+
+func (b *bundle) refused(res Result) {
+	b.sum.Grade = GradeX
+	b.sum.Faults++
+	if len(b.sum.Altered) < listed {
+		b.sum.Altered = append(b.sum.Altered, Fault{N: res.N, Channel: res.Channel, Verdict: res.Verdict, Reason: res.Reasons[0].En})
+	}
+}
+
+func (b *bundle) missing(lo, hi uint64) {
+	if len(b.sum.Gaps) < listed {
+		b.sum.Gaps = append(b.sum.Gaps, Lost{Range: Range{Lo: lo, Hi: hi}, Reason: "not declared"})
+	}
+}
+
+// finish compares where the file ended with what its head announced.
+func (b *bundle) finish() {
+	next := max(b.v.N(), b.header.Lo)
+	switch {
+	case b.header.Open:
+		if b.sum.Leaves == 0 {
+			b.fault(Gap, "ends-early", b.header.Lo, next)
+		}
+	case next <= b.header.Hi:
+		b.missing(next, b.header.Hi)
+		b.fault(Gap, "ends-early", b.header.Hi, next)
+	case next > b.header.Hi+1:
+		b.fault(Unreadable, "beyond-end", b.header.Hi, next-1)
+	}
+	if b.sum.Leaves == 0 {
+		b.sum.Grade = GradeX
+	}
+}

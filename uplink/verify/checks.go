@@ -1,0 +1,346 @@
+package verify
+
+import (
+	"crypto/ed25519"
+	"time"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+// incoming is one delivery on its way through the checks.
+type incoming struct {
+	v    *Verifier
+	d    *evidence.UnverifiedDelivery
+	m    *evidence.Manifest // &d.Manifest
+	leaf evidence.Hash
+	res  Result
+
+	jumped      bool            // leaves before this one are missing
+	rooted      bool            // tree is the proven state before this leaf
+	tree        evidence.Anchor // valid when rooted
+	dict        *dictionaryLeaf // in force for this window, nil when not at hand
+	unexplained bool
+}
+
+// fault notes a reason and worsens the verdict; the reason that decided it
+// stands first.
+func (in *incoming) fault(v Verdict, code string, args ...any) {
+	if v.severity() <= in.res.Verdict.severity() {
+		in.note(code, args...)
+		return
+	}
+	in.res.Verdict = v
+	in.res.Reasons = append([]Reason{newReason(code, args...)}, in.res.Reasons...)
+}
+
+func (in *incoming) note(code string, args ...any) {
+	in.res.Reasons = append(in.res.Reasons, newReason(code, args...))
+}
+
+// check is one rule of SPEC.md "Checks". run returns false when nothing after
+// it can be judged.
+type check struct {
+	name string
+	run  func(in *incoming) bool
+}
+
+// leafChecks judge the signed leaf alone, in this order.
+func leafChecks() []check {
+	return []check{
+		{"genesis key", checkGenesisKey},
+		{"signature", checkSignature},
+		{"log", checkLog},
+		{"known index", checkKnownIndex},
+		{"announced leaf", checkAnnouncedLeaf},
+		{"contiguous index", checkContiguous},
+		{"anchor", checkAnchor},
+		{"history root", checkHistoryRoot},
+		{"dictionary", checkDictionary},
+		{"channel set", checkChannelSet},
+		{"channel sequence", checkChannelSequence},
+		{"restart", checkRestart},
+	}
+}
+
+// blockChecks judge the blocks beside a leaf that has passed.
+func blockChecks() []check {
+	return []check{
+		{"block digest", checkBlockDigest},
+		{"block form", checkBlockForm},
+	}
+}
+
+// checkGenesisKey: a genesis leaf must name the pinned key, whoever signed it.
+func checkGenesisKey(in *incoming) bool {
+	if g := in.m.Genesis; g != nil && !in.v.key.Equal(ed25519.PublicKey(g.Key.Public)) {
+		in.fault(WrongKey, "key-not-pinned", evidence.FormatPublicKey(g.Key.Public), evidence.FormatPublicKey(in.v.key))
+		return false
+	}
+	return true
+}
+
+// checkSignature: the pinned key signed these bytes. A leaf that claims
+// another log, or any leaf while no log is known, is a stranger's; a leaf of
+// our log whose signature fails has been changed.
+func checkSignature(in *incoming) bool {
+	if in.d.VerifySignature(in.v.key) == nil {
+		return true
+	}
+	if in.m.Log != in.v.log {
+		in.fault(WrongKey, "signed-by-other", in.m.Log, evidence.FormatPublicKey(in.v.key))
+	} else {
+		in.fault(Altered, "signature", in.m.N)
+	}
+	return false
+}
+
+// checkLog: one key may have signed several logs; this is only one of them.
+func checkLog(in *incoming) bool {
+	if in.v.log == (evidence.LogID{}) || in.m.Log == in.v.log {
+		return true
+	}
+	in.fault(WrongKey, "other-log", in.m.Log, in.v.log)
+	return false
+}
+
+// checkKnownIndex: an index that was passed before is a repetition, or proof
+// of two histories.
+func checkKnownIndex(in *incoming) bool {
+	if !in.v.pos.started || in.m.N >= in.v.pos.next {
+		return true
+	}
+	known, ok := in.v.pos.recent.find(in.m.N)
+	if !ok && in.v.Seen != nil {
+		known, ok = in.v.Seen(in.m.N)
+	}
+	switch {
+	case !ok:
+		in.fault(Replayed, "replayed-unchecked", in.m.N, in.v.pos.next)
+	case known == in.leaf:
+		in.fault(Replayed, "replayed", in.m.N)
+	default:
+		in.fault(Forked, "second-leaf", in.m.N, known, in.leaf)
+	}
+	return false
+}
+
+// checkAnnouncedLeaf: the leaf the meta message announced for this index is
+// the leaf that stands here.
+func checkAnnouncedLeaf(in *incoming) bool {
+	if a := &in.v.meta.dict; a.Dictionary != nil && a.n == in.m.N && a.leaf != in.leaf {
+		in.fault(Forked, "second-leaf", in.m.N, a.leaf, in.leaf)
+		return false
+	}
+	return true
+}
+
+// checkContiguous: no index is left out.
+func checkContiguous(in *incoming) bool {
+	if p := &in.v.pos; p.started && in.m.N > p.next {
+		in.jumped = true
+		in.res.Missing = &Range{Lo: p.next, Hi: in.m.N - 1}
+		in.fault(Gap, "missing", p.next, in.m.N-1)
+	}
+	return true
+}
+
+// checkAnchor settles which state of the tree the history root is compared
+// with: our own, or after a gap and at a late start the anchor sent along.
+func checkAnchor(in *incoming) bool {
+	p := &in.v.pos
+	switch {
+	case p.started && !in.jumped && p.rooted:
+		in.rooted, in.tree = true, p.tree
+		return true
+	case !p.started && in.m.N == 0:
+		in.rooted = true
+		return true
+	}
+	a := in.d.Anchor
+	switch {
+	case a == nil:
+		in.fault(Gap, "history-unchecked", in.m.N)
+	case a.Root() != in.m.Root:
+		in.fault(Gap, "anchor-mismatch", in.m.N)
+	case a.Disagrees(p.tree):
+		in.fault(Forked, "anchor-fork", p.tree.N, in.m.N)
+		return false
+	default:
+		in.rooted, in.tree = true, *a
+		if !p.started {
+			in.note("starts-late", in.m.N)
+		}
+	}
+	return true
+}
+
+// checkHistoryRoot: the leaf was signed over exactly the leaves seen before.
+func checkHistoryRoot(in *incoming) bool {
+	if in.rooted && in.tree.Root() != in.m.Root {
+		in.fault(Forked, "history-root", in.m.N)
+		return false
+	}
+	return true
+}
+
+// checkDictionary: the window is to be read with the newest dictionary.
+func checkDictionary(in *incoming) bool {
+	if in.m.Type != evidence.WindowLeaf {
+		return true
+	}
+	p, meta := &in.v.pos, &in.v.meta.dict
+	sure := p.dictSure && !in.jumped
+	switch at := in.m.DictionaryAt; {
+	case p.dict.Dictionary != nil && p.dict.n == at:
+		in.dict = &p.dict
+	case sure:
+		in.fault(Unreadable, "dictionary-index", in.m.N, at, p.dict.n)
+		return false
+	case meta.Dictionary != nil && meta.n == at:
+		in.dict = meta
+	default:
+		in.fault(Gap, "dictionary-unseen", in.m.N, at)
+	}
+	return true
+}
+
+// checkChannelSet: the window accounts for every commissioned channel and no
+// other.
+func checkChannelSet(in *incoming) bool {
+	if in.dict == nil {
+		return true
+	}
+	for _, ch := range in.dict.ChannelList() {
+		if _, ok := in.m.Channels[ch]; !ok {
+			in.fault(Gap, "channel-missing", in.m.N, ch)
+		}
+	}
+	for ch := range in.m.Channels {
+		if _, ok := in.dict.Channels[ch]; !ok {
+			in.res.Channel = ch
+			in.fault(Unreadable, "channel-unknown", in.m.N, ch)
+			return false
+		}
+	}
+	return true
+}
+
+// checkChannelSequence: no block of a channel is left out, disclosed to this
+// lender or not.
+func checkChannelSequence(in *incoming) bool {
+	p := &in.v.pos
+	for ch, cd := range in.m.Channels {
+		want, known := p.seqs[ch]
+		if !known && !p.whole {
+			continue // first sight of it in a history that begins late
+		}
+		if in.jumped && cd.Seq >= want && cd.Seq-want <= in.m.N-p.next {
+			continue // the missing leaves account for it
+		}
+		if cd.Seq != want {
+			in.fault(Gap, "channel-sequence", in.m.N, ch, want, cd.Seq)
+		}
+	}
+	return true
+}
+
+// checkRestart: a restart of the agent shows as a boot leaf. One that does
+// not fails nothing, but lowers the grade until the next boot leaf.
+func checkRestart(in *incoming) bool {
+	p, m := &in.v.pos, in.m
+	switch {
+	case !p.started:
+	case m.Type == evidence.BootLeaf:
+		in.unexplained = m.Event.Boot < p.boot
+	case in.jumped: // the boot leaf may be among the missing
+		in.unexplained = p.unexplained
+	default:
+		in.unexplained = p.unexplained || m.Event.Boot != p.boot || m.UptimeMS < p.uptime
+	}
+	return true
+}
+
+// checkBlockDigest: each block is the one the leaf was signed over.
+func checkBlockDigest(in *incoming) bool {
+	for _, b := range in.d.Blocks {
+		cd, ok := in.m.Channels[b.Channel]
+		switch {
+		case !ok:
+			in.res.Channel = b.Channel
+			in.fault(Altered, "block-unsigned", in.m.N, b.Channel)
+		case b.Digest() != cd.Digest:
+			in.res.Channel = b.Channel
+			in.fault(Altered, "block-digest", in.m.N, b.Channel)
+		}
+	}
+	return in.res.Verdict != Altered
+}
+
+// checkBlockForm: each block is what its leaf and its dictionary say, in the
+// one canonical form; it fills the window.
+func checkBlockForm(in *incoming) bool {
+	if in.dict == nil {
+		return true
+	}
+	w, readings := &Window{dict: in.dict.Dictionary, start: in.m.Start}, 0
+	for _, b := range in.d.Blocks {
+		blk, err := evidence.DecodeBlock(b.Bytes, in.dict.Channels[b.Channel])
+		if err != nil {
+			in.res.Channel = b.Channel
+			in.fault(Unreadable, "block-form", in.m.N, b.Channel, err.Error())
+			return false
+		}
+		if blk.Channel != b.Channel || blk.Seq != in.m.Channels[b.Channel].Seq {
+			in.res.Channel = b.Channel
+			in.fault(Unreadable, "block-header", in.m.N, b.Channel)
+			return false
+		}
+		w.add(&blk)
+		if b.Channel.Measured() {
+			for i := range blk.Meters {
+				readings += blk.Meters[i].Present()
+			}
+		}
+	}
+	in.res.Window, in.res.Readings = w, readings
+	return true
+}
+
+// Grades by age of the evidence when it was received (SPEC.md "Grades").
+const (
+	ageB  = 24 * time.Hour
+	ageC  = 7 * 24 * time.Hour
+	ahead = 5 * time.Minute // a window that ends later than this after its reception
+)
+
+// grade says how good the accepted evidence is.
+func (in *incoming) grade(received time.Time) {
+	g := GradeB
+	lower := func(to Grade, code string, args ...any) {
+		g = max(g, to) // 'B' < 'C' < 'D'
+		in.note(code, args...)
+	}
+	if in.unexplained {
+		lower(GradeD, "restart-unexplained", in.m.N)
+	}
+	if in.m.TimeFlag == evidence.Unsynchronised || in.m.TimeFlag == evidence.Relative {
+		lower(GradeC, "clock-unsynchronised", string(in.m.TimeFlag))
+	}
+	if p := &in.v.pos; p.started && in.m.Start < p.end && in.m.Type == evidence.WindowLeaf {
+		lower(GradeC, "clock-backwards", time.Duration(p.end-in.m.Start)*time.Millisecond)
+	}
+	switch age := received.Sub(in.res.To); {
+	case received.IsZero():
+		lower(GradeD, "reception-unknown")
+	case age < -ahead:
+		lower(GradeC, "from-the-future", -age.Round(time.Second))
+	case age > ageC:
+		lower(GradeD, "late", age.Round(time.Second), 7)
+	case age > ageB:
+		lower(GradeC, "late", age.Round(time.Second), 1)
+	}
+	if g == GradeB {
+		in.note("no-beacon")
+	}
+	in.res.Grade = g
+}

@@ -1,0 +1,107 @@
+package verify
+
+import (
+	"crypto/ed25519"
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+const stateVersion = 1
+
+// savedState is what State writes. The signed leaves in it are checked again
+// when it is restored; the rest is the lender's own memory and only as good
+// as the disk it lies on.
+type savedState struct {
+	_          struct{} `cbor:",toarray"`
+	Version    uint64
+	Log        evidence.LogID
+	Genesis    []byte // COSE_Sign1 of the meta message, empty for none
+	Announced  []byte
+	Dictionary []byte // COSE_Sign1 in force, empty for none
+
+	Started, Rooted, Whole, DictSure bool
+
+	Next   uint64
+	Tree   evidence.Anchor
+	Seqs   map[evidence.Channel]uint64
+	Stored map[evidence.Channel]uint64
+	Recent []recentLeaf
+
+	Boot, Uptime uint64
+	End          int64
+	Unexplained  bool
+}
+
+// State encodes where the verifier stands, for Restore: some ten kilobytes,
+// the same bytes for the same state.
+func (v *Verifier) State() []byte {
+	p := &v.pos
+	enc, err := cbor.CoreDetEncOptions().EncMode()
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	b, err := enc.Marshal(savedState{
+		Version: stateVersion, Log: v.log,
+		Genesis: v.meta.genesis, Announced: v.meta.dict.sign1, Dictionary: p.dict.sign1,
+		Started: p.started, Rooted: p.rooted, Whole: p.whole, DictSure: p.dictSure,
+		Next: p.next, Tree: p.tree, Seqs: p.seqs, Stored: p.stored, Recent: p.recent.leaves,
+		Boot: p.boot, Uptime: p.uptime, End: p.end, Unexplained: p.unexplained,
+	})
+	if err != nil {
+		panic(err) // plain values always encode
+	}
+	return b
+}
+
+// Restore continues from a State under the same pinned key. Seen is to be set
+// again by the caller.
+func Restore(key ed25519.PublicKey, state []byte) (*Verifier, error) {
+	const where = "verifier state"
+	var s savedState
+	if err := cbor.Unmarshal(state, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", where, &evidence.FormatError{Where: where, Why: err.Error()})
+	}
+	if s.Version != stateVersion {
+		return nil, fmt.Errorf("%s: version %d: %w", where, s.Version, evidence.ErrVersion)
+	}
+	if !s.Tree.Valid() || s.Rooted && s.Tree.N != s.Next || len(s.Recent) != 0 && len(s.Recent) != remembered {
+		return nil, &evidence.FormatError{Where: where, Why: "history does not fit the index"}
+	}
+	v, err := New(key, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Genesis) > 0 {
+		if err := v.Meta(evidence.EncodeMeta(s.Genesis, s.Announced)); err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+	}
+	p := &v.pos
+	if len(s.Dictionary) > 0 {
+		leaf, err := evidence.ParseLeaf(s.Dictionary)
+		if err == nil {
+			err = leaf.VerifySignature(key)
+		}
+		if err == nil && leaf.Manifest.Dictionary() == nil {
+			err = &evidence.FormatError{Where: "dictionary leaf", Why: "holds no dictionary"}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+		p.dict = newDictionaryLeaf(&leaf)
+	}
+	v.log = s.Log
+	p.started, p.rooted, p.whole, p.dictSure = s.Started, s.Rooted, s.Whole, s.DictSure
+	p.next, p.tree, p.recent = s.Next, s.Tree, recent{leaves: s.Recent}
+	p.boot, p.uptime, p.end, p.unexplained = s.Boot, s.Uptime, s.End, s.Unexplained
+	if s.Seqs != nil {
+		p.seqs = s.Seqs
+	}
+	if s.Stored != nil {
+		p.stored = s.Stored
+	}
+	return v, nil
+}
