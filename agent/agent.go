@@ -1,0 +1,147 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+// maxGrace bounds how long after its end a window waits for polls that began
+// before it.
+const maxGrace = time.Second
+
+// Agent is one run of a site.
+type Agent struct {
+	site Site
+	led  *ledger
+	seal *sealer
+	past past
+}
+
+// Open takes up the site's history in s.Dir, or begins it, and states what
+// happened to the run before: windows it left open are sealed with what of them
+// survived, then a boot leaf says up to when. Nothing is polled or sent yet.
+func Open(s Site) (*Agent, error) { return open(vfs.OS(), s) }
+
+func open(fsys vfs.FS, s Site) (a *Agent, err error) {
+	dict, order := newDictionary(&s)
+	if err := fits(dict, s.Window); err != nil {
+		return nil, err
+	}
+	led, past, err := openLedger(fsys, &s, dict)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			led.close()
+		}
+	}()
+	for _, d := range past.damaged {
+		s.Log.Error("stored evidence is damaged", "what", d)
+	}
+	if err := led.restart(&past, s.Software); err != nil {
+		return nil, err
+	}
+	if err := led.configure(dict, s.ConfigDigest); err != nil {
+		return nil, err
+	}
+	rec := newRecorder(s.Window, order)
+	return &Agent{
+		site: s,
+		led:  led,
+		past: past,
+		seal: &sealer{led: led, rec: rec, sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict)},
+	}, nil
+}
+
+// LogID names the history.
+func (a *Agent) LogID() evidence.LogID { return a.led.writer.LogID() }
+
+// Source is the history as shippers see it.
+func (a *Agent) Source() *Source { return a.led.source }
+
+// Run polls, seals and ships until ctx ends, then keeps its promise: pollers
+// stopped, the open window sealed and durable, shippers given Site.Drain to
+// deliver, everything closed. It returns nil for such a stop and an error only
+// when the history cannot be written any more.
+func (a *Agent) Run(ctx context.Context) error {
+	work, stopWork := context.WithCancel(ctx) // pollers and sealer
+	ship, stopShip := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopShip()
+
+	errs := make(chan error, len(a.site.Lines)+1)
+	var workers, shipping sync.WaitGroup
+
+	a.seal.rec.begin(time.Now())
+	first := 0
+	for _, line := range a.site.Lines {
+		p := &poller{line: line, first: first, rec: a.seal.rec, onPoll: a.site.OnPoll, log: a.site.Log}
+		first += len(line.Meters)
+		workers.Go(func() { errs <- p.run(work) })
+	}
+	workers.Go(func() {
+		err := a.seal.run(work)
+		if err != nil {
+			stopWork() // what cannot be recorded need not be polled
+		}
+		errs <- err
+	})
+	shippers, err := a.shippers()
+	if err == nil {
+		for _, s := range shippers {
+			shipping.Go(func() { s.Run(ship) })
+		}
+	} else {
+		stopWork()
+	}
+
+	<-work.Done()
+	stopWork()
+	workers.Wait()
+	close(errs)
+	for e := range errs {
+		err = errors.Join(err, e)
+	}
+	if err == nil {
+		err = a.seal.finish("stopped")
+	}
+	if err == nil {
+		a.drain(ship, shippers)
+	}
+	stopShip()
+	shipping.Wait()
+	return errors.Join(err, a.led.close())
+}
+
+// drain gives every shipper the same Site.Drain to deliver what is durable.
+func (a *Agent) drain(ctx context.Context, shippers []Shipper) {
+	ctx, cancel := context.WithTimeout(ctx, a.site.Drain)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i, s := range shippers {
+		wg.Go(func() {
+			if err := s.Drain(ctx); err != nil {
+				a.site.Log.Info("not everything is confirmed; it is kept and goes out after the next start", "lender", a.site.Lenders[i].Name)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (a *Agent) shippers() ([]Shipper, error) {
+	var ss []Shipper
+	for _, l := range a.site.Lenders {
+		c, err := a.led.log.Cursor(l.Name)
+		if err != nil {
+			return nil, fmt.Errorf("cursor of lender %s: %w", l.Name, err)
+		}
+		ss = append(ss, l.Ship(Feed{Log: a.LogID(), Source: a.led.source, Cursor: c}))
+	}
+	return ss, nil
+}

@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/tallystick/tallystick/buffer"
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+// Source is the durable log as shippers and the exporter read it. Record n of
+// the log is leaf n. All methods may be called from any goroutine.
+type Source struct {
+	log  *buffer.Log
+	meta atomic.Pointer[[]byte]
+}
+
+// First is the oldest leaf the box still has.
+func (s *Source) First() uint64 { return s.log.First() }
+
+// Next is the index after the newest durable leaf.
+func (s *Source) Next() uint64 { return s.log.Durable() }
+
+// Read appends the stored delivery of leaf n, all channels, to dst.
+func (s *Source) Read(n uint64, dst []byte) ([]byte, error) { return s.log.Read(n, dst) }
+
+// Wait returns when leaf n is durable, or with ctx's error.
+func (s *Source) Wait(ctx context.Context, n uint64) error { return s.log.Wait(ctx, n) }
+
+// Anchor is the compact range of the leaves before n, rolled forward from the
+// start of the segment that holds n.
+func (s *Source) Anchor(n uint64) (evidence.Anchor, error) {
+	return anchorAt(s.log, n)
+}
+
+// Meta is what the retained meta topic carries: the genesis and the leaf that
+// holds the dictionary in force.
+func (s *Source) Meta() []byte { return *s.meta.Load() }
+
+func (s *Source) setMeta(b []byte) { s.meta.Store(&b) }
+
+func anchorAt(log *buffer.Log, n uint64) (a evidence.Anchor, err error) {
+	first, preamble, err := log.Preamble(n)
+	if err != nil {
+		return a, err
+	}
+	if len(preamble) > 0 { // the very first segment begins with nothing
+		if a, err = evidence.PreambleAnchor(preamble); err != nil {
+			return a, err
+		}
+	}
+	var rec []byte
+	for ; first < n; first++ {
+		if rec, err = log.Read(first, rec[:0]); err != nil {
+			return a, err
+		}
+		d, err := evidence.ParseDelivery(rec)
+		if err != nil {
+			return a, err
+		}
+		a.Append(d.Hash())
+	}
+	return a, nil
+}

@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/tallystick/tallystick/drivers"
+)
+
+// The journal keeps the polls of the open windows on disk until the window is
+// sealed. One journal record is one batch: the polls of one sync interval.
+//
+//	batch = version(1) poll*
+//	poll  = window  varint   start of its window, Unix ms, minus that of the poll before (first: minus 0)
+//	        meter   uvarint  index in the dictionary in force
+//	        offset  varint   begin of the poll, ms after the start of its window
+//	        took    uvarint  ms
+//	        count   uvarint  readings
+//	        marks   uvarint  readings whose quality is not ok, then for each: index uvarint, quality byte
+//	        values  varint*  one per reading that has a value, in order
+const journalVersion = 1
+
+// batch is a journal record in the making.
+type batch struct {
+	buf    []byte
+	start  int64 // window start of the poll added last
+	newest int64 // highest window start in the batch
+}
+
+func (b *batch) add(windowStart int64, meter int, start, took int64, readings []drivers.Reading) {
+	if len(b.buf) == 0 {
+		b.buf, b.start, b.newest = append(b.buf, journalVersion), 0, windowStart
+	}
+	buf := binary.AppendVarint(b.buf, windowStart-b.start)
+	buf = binary.AppendUvarint(buf, uint64(meter))
+	buf = binary.AppendVarint(buf, start-windowStart)
+	buf = binary.AppendUvarint(buf, uint64(took))
+	buf = binary.AppendUvarint(buf, uint64(len(readings)))
+	marks := 0
+	for _, r := range readings {
+		if r.Quality != drivers.OK {
+			marks++
+		}
+	}
+	buf = binary.AppendUvarint(buf, uint64(marks))
+	for i, r := range readings {
+		if r.Quality != drivers.OK {
+			buf = append(binary.AppendUvarint(buf, uint64(i)), byte(r.Quality))
+		}
+	}
+	for _, r := range readings {
+		if r.Quality.HasValue() {
+			buf = binary.AppendVarint(buf, r.Coef)
+		}
+	}
+	b.buf, b.start, b.newest = buf, windowStart, max(b.newest, windowStart)
+}
+
+func (b *batch) reset() { b.buf = b.buf[:0] }
+
+// journaled is one poll read back.
+type journaled struct {
+	window      int64
+	meter       int
+	start, took int64
+	readings    []drivers.Reading
+}
+
+// readBatch calls poll for every poll in rec. cols holds the number of readings
+// by meter; a batch that does not fit it is an error, after the polls before
+// the misfit.
+func readBatch(rec []byte, cols []int, poll func(journaled)) error {
+	d := decoder{b: rec}
+	if v := d.byte(); v != journalVersion {
+		return fmt.Errorf("journal record has version %d, this program reads %d: it was written by another version of Tallystick", v, journalVersion)
+	}
+	var start int64
+	for len(d.b) > 0 && !d.bad {
+		start += d.varint()
+		p := journaled{window: start}
+		meter, offset, took, count := d.uvarint(), d.varint(), d.uvarint(), d.uvarint()
+		if d.bad || meter >= uint64(len(cols)) || count != uint64(cols[meter]) {
+			return fmt.Errorf("journal record names meter %d with %d readings, the dictionary in force has no such meter", meter, count)
+		}
+		p.meter, p.start, p.took = int(meter), start+offset, int64(took)
+		p.readings = make([]drivers.Reading, count)
+		for range d.uvarint() {
+			i, q := d.uvarint(), d.byte()
+			if d.bad || i >= count {
+				return fmt.Errorf("journal record marks reading %d of %d", i, count)
+			}
+			p.readings[i].Quality = drivers.Quality(q)
+		}
+		for i := range p.readings {
+			if p.readings[i].Quality.HasValue() {
+				p.readings[i].Coef = d.varint()
+			}
+		}
+		if d.bad {
+			break
+		}
+		poll(p)
+	}
+	if d.bad {
+		return fmt.Errorf("journal record ends within a poll")
+	}
+	return nil
+}
+
+// decoder reads varints; bad stays set after the first that is not there.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.bad = true
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.bad = true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.bad = true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// recovered rebuilds the windows a run left open, oldest first, from its
+// journal. Windows that end at or before sealedTo are in the log already.
+func recovered(polls []journaled, cols []int, sealedTo int64) []*window {
+	var ws []*window
+	for _, p := range polls {
+		if p.window < sealedTo {
+			continue
+		}
+		var w *window
+		for _, o := range ws {
+			if o.start == p.window {
+				w = o
+			}
+		}
+		if w == nil {
+			w = newWindow(cols)
+			w.start = p.window
+			ws = append(ws, w)
+		}
+		w.add(p.meter, p.start, p.start+p.took, p.readings)
+	}
+	return ws
+}

@@ -1,0 +1,328 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"time"
+
+	"github.com/tallystick/tallystick/buffer"
+	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+const (
+	sealedDir  = "sealed" // the log of leaves
+	journalDir = "open"   // the polls of the windows not yet sealed
+)
+
+// ledger is the site's history: the durable log of leaves and the one writer
+// that extends it. It belongs to the sealer.
+//
+// A leaf is built, appended, flushed and only then seen by anybody else:
+// shippers wait for durable records. A crash before the flush loses a leaf
+// nobody has seen, so its index is free again; a crash after it leaves the
+// record that will be sent. No index is ever used for two payloads.
+type ledger struct {
+	dir      string
+	log      *buffer.Log
+	journal  *buffer.Log
+	writer   *evidence.Writer
+	source   *Source
+	preamble []byte // the writer's state before the leaf being appended
+	boot     uint64
+	lost     []evidence.LostRange // dropped by quota, not yet stated in a leaf
+}
+
+// past is what the log of an earlier run ends with.
+type past struct {
+	begun      bool   // there was a run before
+	boot       uint64 // its boot counter
+	clean      bool   // its last leaf is a shutdown
+	sealedTo   int64  // end of its newest window, Unix ms; 0 when none was found
+	recordedTo int64  // up to when readings survive, Unix ms; 0 when none
+	polls      []journaled
+	damaged    []string // what could not be read, in words
+}
+
+// openLedger opens the history below s.Dir, beginning it with a genesis leaf
+// where there is none.
+func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p past, err error) {
+	l = &ledger{dir: s.Dir}
+	log, rec, err := buffer.Open(fsys, filepath.Join(s.Dir, sealedDir), buffer.Options{
+		SegmentBytes: segmentBytes(s.Quota),
+		QuotaBytes:   s.Quota,
+		Retention:    s.Retention,
+		Preamble:     func() []byte { return l.preamble },
+	})
+	if err != nil {
+		return nil, p, err
+	}
+	l.log, l.source = log, &Source{log: log}
+	defer func() {
+		if err != nil {
+			log.Close()
+		}
+	}()
+	for _, d := range rec.Damaged {
+		p.damaged = append(p.damaged, fmt.Sprintf("sealed log: %v", d))
+	}
+	if log.Next() == 0 {
+		err = l.begin(s, dict)
+	} else {
+		err = l.resume(s, &p)
+	}
+	if err != nil {
+		return nil, p, err
+	}
+	l.source.setMeta(l.writer.Meta())
+	return l, p, l.openJournal(fsys, &p)
+}
+
+// segmentBytes keeps a segment, the unit in which old leaves are let go, small
+// against the quota.
+func segmentBytes(quota int64) int64 {
+	const most = 1 << 20
+	if quota == 0 {
+		return most
+	}
+	return min(most, quota/16)
+}
+
+// begin writes the genesis leaf of a new history.
+func (l *ledger) begin(s *Site, dict *evidence.Dictionary) error {
+	w, genesis, err := evidence.NewWriter(s.Signer, s.Salt, evidence.Genesis{
+		Event:         l.event(time.Now(), 0),
+		Dictionary:    *dict,
+		Commissioning: s.ConfigDigest,
+	})
+	if err != nil {
+		return err
+	}
+	l.writer = w
+	return l.store(genesis)
+}
+
+// resume takes the history up where it ended.
+func (l *ledger) resume(s *Site, p *past) error {
+	last := l.log.Next() - 1
+	n, preamble, err := l.log.Preamble(last)
+	if err != nil {
+		return err
+	}
+	if l.writer, err = evidence.ResumeWriter(s.Signer, s.Salt, preamble); err != nil {
+		return err
+	}
+	var rec []byte
+	for ; n <= last; n++ {
+		if rec, err = l.log.Read(n, rec[:0]); err != nil {
+			return err
+		}
+		if err := l.writer.Replay(rec); err != nil {
+			return err
+		}
+	}
+	p.begun = true
+	return l.readTail(last, p)
+}
+
+// readTail reads from the newest leaves the boot they belong to, whether the
+// run ended cleanly, and the end of its newest window.
+func (l *ledger) readTail(last uint64, p *past) error {
+	const look = 64 // restarted that often without a window: none is worth looking for
+	var rec []byte
+	for n := last; ; n-- {
+		var err error
+		if rec, err = l.log.Read(n, rec[:0]); err != nil {
+			return err
+		}
+		d, err := evidence.ParseDelivery(rec)
+		if err != nil {
+			return err
+		}
+		m := &d.Manifest
+		if n == last {
+			p.boot, p.clean = m.Event.Boot, m.Type == evidence.ShutdownLeaf
+		}
+		if m.Type == evidence.WindowLeaf {
+			p.sealedTo, p.recordedTo = m.End(), m.End()
+			return nil
+		}
+		if n == l.log.First() || last-n >= look {
+			return nil
+		}
+	}
+}
+
+// openJournal opens the journal and reads back what the run before left in it.
+func (l *ledger) openJournal(fsys vfs.FS, p *past) error {
+	j, rec, err := buffer.Open(fsys, filepath.Join(l.dir, journalDir), buffer.Options{SegmentBytes: 64 << 10})
+	if err != nil {
+		return err
+	}
+	for _, d := range rec.Damaged {
+		p.damaged = append(p.damaged, fmt.Sprintf("journal: %v", d))
+	}
+	cols := columns(l.writer.Dictionary())
+	var b []byte
+	for n := j.First(); n < j.Next(); n++ {
+		if b, err = j.Read(n, b[:0]); err == nil {
+			err = readBatch(b, cols, func(q journaled) { p.polls = append(p.polls, q) })
+		}
+		if err != nil {
+			p.damaged = append(p.damaged, fmt.Sprintf("journal: record %d: %v", n, err))
+		}
+	}
+	l.journal = j
+	return nil
+}
+
+// event is the time and clock part of a leaf about the duration from start.
+func (l *ledger) event(start time.Time, duration time.Duration) evidence.Event {
+	flag, errorMS := clockState()
+	return evidence.Event{
+		Start:       max(0, start.UnixMilli()),
+		Duration:    uint64(duration.Milliseconds()),
+		TimeFlag:    flag,
+		TimeErrorMS: errorMS,
+		Boot:        l.boot,
+		UptimeMS:    uint64(uptime().Milliseconds()),
+	}
+}
+
+// leaf extends the history by what build returns.
+func (l *ledger) leaf(build func(*evidence.Writer) ([]byte, error)) (err error) {
+	if l.preamble, err = l.writer.Preamble(); err != nil {
+		return err
+	}
+	delivery, err := build(l.writer)
+	if err != nil {
+		return err
+	}
+	return l.store(delivery)
+}
+
+// store makes the leaf the writer built last durable.
+func (l *ledger) store(delivery []byte) error {
+	n, err := l.log.Append(delivery)
+	if err != nil {
+		return err
+	}
+	if want := l.writer.N() - 1; n != want {
+		return fmt.Errorf("leaf %d was stored as record %d of %s: something else has written there", want, n, l.dir)
+	}
+	return l.log.Sync()
+}
+
+// restart states in the history what became of the run before: the windows it
+// left open, sealed with what of them is on disk, then the boot leaf that says
+// up to when readings survived. A new history has no run before.
+func (l *ledger) restart(p *past, software string) error {
+	if !p.begun {
+		return nil
+	}
+	l.boot = p.boot + 1
+	dict := l.writer.Dictionary()
+	lay := layoutOf(dict)
+	for _, w := range recovered(p.polls, columns(dict), p.sealedTo) {
+		length := time.Duration(max(0, w.last-w.start)) * time.Millisecond
+		if err := l.window(w, length, &lay); err != nil {
+			return err
+		}
+		p.recordedTo = max(p.recordedTo, w.last)
+	}
+	if err := l.trimJournal(l.journal.Next()); err != nil {
+		return err
+	}
+	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Boot(l.event(time.Now(), 0), evidence.Boot{Clean: p.clean, LastRecordedMS: p.recordedTo, Software: software})
+	})
+}
+
+// configure states a changed site file or dictionary in the history.
+func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) error {
+	_, inForce, err := evidence.ParseMeta(l.writer.Meta())
+	if err != nil {
+		return err
+	}
+	was := evidence.Hash{}
+	switch m := &inForce.Manifest; {
+	case m.Genesis != nil:
+		was = m.Genesis.Commissioning
+	case m.Config != nil:
+		was = m.Config.Digest
+	}
+	if was == digest && reflect.DeepEqual(inForce.Manifest.Dictionary(), dict) {
+		return nil
+	}
+	err = l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Config(l.event(time.Now(), 0), *dict, digest)
+	})
+	l.source.setMeta(l.writer.Meta())
+	return err
+}
+
+// window seals w, which covers length from its start.
+func (l *ledger) window(w *window, length time.Duration, lay *layout) error {
+	return l.leaf(func(wr *evidence.Writer) ([]byte, error) {
+		return wr.Window(l.event(time.UnixMilli(w.start), length), lay.fill(w))
+	})
+}
+
+// loss states the leaves dropped by quota since it was last called.
+func (l *ledger) loss() error {
+	if len(l.lost) == 0 {
+		return nil
+	}
+	err := l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Loss(l.event(time.Now(), 0), l.lost)
+	})
+	l.lost = nil
+	return err
+}
+
+// shutdown ends a run in order.
+func (l *ledger) shutdown(reason string) error {
+	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Shutdown(l.event(time.Now(), 0), reason)
+	})
+}
+
+// trim deletes what quota and retention let go and keeps note of what some
+// lender has not confirmed, for the next loss leaf.
+func (l *ledger) trim() error {
+	t, err := l.log.Trim()
+	var lost buffer.Span // dropped before every lender had confirmed it
+	for i, u := range t.Undelivered {
+		if i == 0 {
+			lost = buffer.Span{Lo: u.Lo, Hi: u.Hi}
+		}
+		lost = buffer.Span{Lo: min(lost.Lo, u.Lo), Hi: max(lost.Hi, u.Hi)}
+	}
+	if lost.Hi > lost.Lo {
+		l.lost = append(l.lost, evidence.LostRange{Lo: lost.Lo, Hi: lost.Hi - 1, Reason: "quota"})
+	}
+	return err
+}
+
+// journalize makes a batch of polls durable. An empty batch is nothing to do.
+func (l *ledger) journalize(batch []byte) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	if _, err := l.journal.Append(batch); err != nil {
+		return err
+	}
+	return l.journal.Sync()
+}
+
+// trimJournal lets go of the journal's records below seq.
+func (l *ledger) trimJournal(seq uint64) error {
+	_, err := l.journal.TrimTo(min(seq, l.journal.Next()))
+	return err
+}
+
+func (l *ledger) close() error {
+	return errors.Join(l.journal.Close(), l.log.Close())
+}

@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+// recorder collects polls into open windows. Pollers add, the sealer takes.
+//
+// Two windows can be open at once: the sealer closes one a little after its
+// end, so that a poll that began before the boundary still finds its window.
+type recorder struct {
+	length time.Duration // of a window
+	order  [][]int       // by meter: which readings are recorded, in dictionary order
+
+	mu      sync.Mutex
+	open    []*window         // by start; guarded by mu
+	journal batch             // polls not yet journaled; guarded by mu
+	row     []drivers.Reading // of the poll being added; guarded by mu
+	free    *window           // one emptied window for reuse; guarded by mu
+}
+
+// window is what the meters gave in one stretch of time.
+type window struct {
+	start  int64 // Unix ms
+	opened time.Time
+	meters []meterWindow
+	last   int64 // end of the newest poll, Unix ms; 0 without one
+
+	journaled uint64 // first journal record with polls of this window; MaxUint64 without one
+}
+
+type meterWindow struct {
+	at     []int64           // begin of each poll, Unix ms
+	values [][]int64         // [column][slot]
+	codes  [][]evidence.Code // [column][slot]
+}
+
+func newRecorder(length time.Duration, order [][]int) *recorder {
+	return &recorder{length: length, order: order}
+}
+
+// begin opens the window that now lies in.
+func (r *recorder) begin(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.windowAt(r.floor(now.UnixMilli()), now)
+}
+
+// add records one poll of meter that began at start and ended took later.
+func (r *recorder) add(meter int, start time.Time, took time.Duration, readings []drivers.Reading) {
+	ms := start.UnixMilli()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.row = r.row[:0]
+	for _, i := range r.order[meter] {
+		r.row = append(r.row, readings[i])
+	}
+	w := r.windowAt(r.floor(ms), start)
+	w.add(meter, ms, ms+took.Milliseconds(), r.row)
+	r.journal.add(w.start, meter, ms, took.Milliseconds(), r.row)
+}
+
+func (r *recorder) floor(ms int64) int64 {
+	n := r.length.Milliseconds()
+	f := ms - ms%n
+	if f > ms { // before 1970
+		f -= n
+	}
+	return f
+}
+
+// windowAt finds or opens the window that begins at start. What belongs to a
+// window already sealed goes to the oldest open one: it is late, not lost.
+func (r *recorder) windowAt(start int64, now time.Time) *window {
+	for _, w := range r.open {
+		if w.start == start {
+			return w
+		}
+	}
+	if len(r.open) > 0 && start < r.open[0].start {
+		return r.open[0]
+	}
+	w := r.free
+	r.free = nil
+	if w == nil {
+		w = r.empty()
+	}
+	w.start, w.opened, w.last, w.journaled = start, now, 0, math.MaxUint64
+	r.open = append(r.open, w)
+	return w
+}
+
+// due says when the oldest open window is to be sealed: grace after its end by
+// the wall clock or, should that clock be set back, by the time that passed.
+func (r *recorder) due(grace time.Duration) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.open) == 0 {
+		return time.Time{}
+	}
+	w := r.open[0]
+	byWall := time.UnixMilli(w.start).Add(r.length + grace)
+	left := time.Until(byWall)
+	return time.Now().Add(min(left, time.Until(w.opened.Add(r.length+grace))))
+}
+
+// take removes the oldest open window and opens the one of now, so that one is
+// always open. following is the start of the next. It returns nil when none is
+// open.
+func (r *recorder) take(now time.Time) (w *window, following int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.open) == 0 {
+		return nil, 0
+	}
+	w = r.open[0]
+	r.open = slices.Delete(r.open, 0, 1)
+	if r.journal.newest <= w.start {
+		r.journal.reset() // all of it is about to be sealed
+	}
+	if len(r.open) == 0 {
+		r.windowAt(r.floor(now.UnixMilli()), now)
+	}
+	return w, r.open[0].start
+}
+
+// empty makes a window for the recorder's meters.
+func (r *recorder) empty() *window {
+	cols := make([]int, len(r.order))
+	for i, o := range r.order {
+		cols[i] = len(o)
+	}
+	return newWindow(cols)
+}
+
+// rest removes all open windows, oldest first.
+func (r *recorder) rest() []*window {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ws := r.open
+	r.open = nil
+	return ws
+}
+
+// recycle gives a window back for reuse.
+func (r *recorder) recycle(w *window) {
+	for i := range w.meters {
+		m := &w.meters[i]
+		m.at = m.at[:0]
+		for c := range m.values {
+			m.values[c], m.codes[c] = m.values[c][:0], m.codes[c][:0]
+		}
+	}
+	r.mu.Lock()
+	r.free = w
+	r.mu.Unlock()
+}
+
+// unjournaled appends the batch of polls not yet journaled to dst and begins
+// the next. seq is the journal record the batch is to become.
+func (r *recorder) unjournaled(dst []byte, seq uint64) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.journal.buf) > 0 {
+		for _, w := range r.open {
+			w.journaled = min(w.journaled, seq)
+		}
+	}
+	dst = append(dst, r.journal.buf...)
+	r.journal.reset()
+	return dst
+}
+
+// journaledFrom is the oldest journal record an open window may need.
+func (r *recorder) journaledFrom() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from := uint64(math.MaxUint64)
+	for _, w := range r.open {
+		from = min(from, w.journaled)
+	}
+	return from
+}
+
+func newWindow(cols []int) *window {
+	w := &window{meters: make([]meterWindow, len(cols))}
+	for i, n := range cols {
+		w.meters[i].values = make([][]int64, n)
+		w.meters[i].codes = make([][]evidence.Code, n)
+	}
+	return w
+}
+
+func (w *window) add(meter int, start, end int64, readings []drivers.Reading) {
+	m := &w.meters[meter]
+	m.at = append(m.at, start)
+	for c, r := range readings {
+		m.values[c] = append(m.values[c], r.Coef)
+		m.codes[c] = append(m.codes[c], evidence.Code(r.Quality))
+	}
+	w.last = max(w.last, end)
+}

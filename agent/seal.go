@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"context"
+	"time"
+)
+
+// sealer turns windows into leaves. It is the only one that touches the
+// ledger.
+type sealer struct {
+	led    *ledger
+	rec    *recorder
+	sync   time.Duration
+	grace  time.Duration // how long after its end a window stays open
+	layout layout
+	batch  []byte
+}
+
+// run seals each window when it is over and keeps the journal of the open ones
+// at most sync behind. It returns with ctx, leaving the open windows to finish.
+func (s *sealer) run(ctx context.Context) error {
+	lastSync := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		due := s.rec.due(s.grace)
+		wake := due
+		if next := lastSync.Add(s.sync); next.Before(wake) {
+			wake = next
+		}
+		timer.Reset(time.Until(wake))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		now := time.Now()
+		if !now.Before(due) {
+			if err := s.next(now); err != nil {
+				return err
+			}
+		}
+		if now.Sub(lastSync) >= s.sync {
+			lastSync = now
+			if err := s.journalize(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// next seals the oldest open window. Where the clock jumped ahead or the box
+// slept, an empty window covers the time until the next one, so that the
+// history has no unspoken hole.
+func (s *sealer) next(now time.Time) error {
+	w, following := s.rec.take(now)
+	if w == nil {
+		return nil
+	}
+	end := w.start + s.rec.length.Milliseconds()
+	if err := s.seal(w, s.rec.length); err != nil {
+		return err
+	}
+	if hole := following - end; hole > 0 {
+		empty := s.rec.empty()
+		empty.start = end
+		return s.seal(empty, time.Duration(hole)*time.Millisecond)
+	}
+	return nil
+}
+
+// seal makes w a leaf of the history.
+func (s *sealer) seal(w *window, length time.Duration) error {
+	if err := s.led.loss(); err != nil {
+		return err
+	}
+	if err := s.led.window(w, length, &s.layout); err != nil {
+		return err
+	}
+	s.rec.recycle(w)
+	if err := s.led.trim(); err != nil {
+		return err
+	}
+	return s.tidyJournal()
+}
+
+// tidyJournal lets go of what no open window needs.
+func (s *sealer) tidyJournal() error { return s.led.trimJournal(s.rec.journaledFrom()) }
+
+// journalize makes the polls since the last call durable.
+func (s *sealer) journalize() error {
+	s.batch = s.rec.unjournaled(s.batch[:0], s.led.journal.Next())
+	return s.led.journalize(s.batch)
+}
+
+// finish seals what is open, the newest window only up to its last poll, and
+// ends the run with a shutdown leaf.
+func (s *sealer) finish(reason string) error {
+	now := time.Now()
+	for _, w := range s.rec.rest() {
+		length := min(s.rec.length, max(0, now.Sub(time.UnixMilli(w.start))))
+		if err := s.seal(w, length); err != nil {
+			return err
+		}
+	}
+	return s.led.shutdown(reason)
+}

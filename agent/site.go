@@ -1,0 +1,128 @@
+// Package agent runs one site: it polls the lines, keeps every reading, seals
+// each window into signed evidence, appends it to the durable log and lets one
+// shipper per lender send it from there.
+//
+// The way of a reading: poller (poll.go, one goroutine per line) -> recorder
+// (record.go, the open window and its journal) -> sealer (seal.go, the one
+// writer of the log) -> feed (feed.go, what shippers read).
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/tallystick/tallystick/buffer"
+	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+// Site is everything a run needs. cmd puts it together; the agent knows
+// neither the site file nor a protocol.
+type Site struct {
+	Name     string
+	Lines    []Line
+	Lenders  []Lender
+	Channels []evidence.Channel // sealed channels; the others are not recorded
+	Window   time.Duration      // length of one sealed window
+	Sync     time.Duration      // a reading is durable at the latest this long after it was taken
+
+	Dir       string        // owned by one agent at a time
+	Quota     int64         // bytes of log on disk, 0 for no limit
+	Retention time.Duration // age after which delivered records go, 0 for quota only
+
+	Signer       evidence.Signer
+	Salt         []byte        // secret the block salts come from
+	ConfigDigest evidence.Hash // of the site file in force
+	Software     string        // name and version, for the boot leaf
+	Drain        time.Duration // how long a stop waits for receipts
+
+	Log    *slog.Logger
+	OnPoll func(Poll) // told of every poll, from the line's goroutine; may be nil
+}
+
+// Line is one bus and what hangs on it.
+type Line struct {
+	Name   string
+	Meters []Meter
+	Close  func() error // releases the port; called when the line's poller has stopped
+}
+
+// Meter is one device to poll.
+type Meter struct {
+	Name           string
+	Profile        string
+	ProfileVersion int
+	ProfileHash    evidence.Hash
+	Interval       time.Duration
+	Device         Device
+	Columns        []Column // one per reading the device gives, in its order
+}
+
+// Device reads all quantities of one meter at once. An error is the first
+// fault met, for people; every reading carries its own quality.
+type Device interface {
+	Read(ctx context.Context, dst []drivers.Reading) error
+}
+
+// Column says what one reading of a device means at this site.
+type Column struct {
+	drivers.Quantity
+	Multiplier drivers.Decimal // CT/PT ratio; {1, 0} where none applies
+}
+
+// Poll is one meter asked once.
+type Poll struct {
+	Line, Meter string
+	Start       time.Time         // before the first request
+	Took        time.Duration     // until the last reply
+	Columns     []Column          // what the readings mean
+	Readings    []drivers.Reading // valid only during the call it is passed to
+	Err         error             // the first fault, nil when all was read
+}
+
+// Lender is one receiver of the evidence.
+type Lender struct {
+	Name string // also the name of its cursor
+	Ship func(Feed) Shipper
+}
+
+// Shipper sends the log to one lender. uplink.Shipper implements it.
+type Shipper interface {
+	// Run ships until ctx ends. A broker or lender that cannot be reached is
+	// not an error.
+	Run(ctx context.Context) error
+	// Drain returns when the lender has confirmed everything durable, or
+	// with ctx's error. Run goes on meanwhile.
+	Drain(ctx context.Context) error
+}
+
+// Feed is what a shipper works from.
+type Feed struct {
+	Log    evidence.LogID
+	Source *Source
+	Cursor *buffer.Cursor // next leaf the lender has not confirmed
+}
+
+// ChannelOf is the one place that decides which consent channel a quantity
+// belongs to.
+func ChannelOf(q drivers.Quantity) evidence.Channel {
+	switch q.Unit {
+	case "kWh":
+		return evidence.Energy
+	case "W", "kW":
+		return evidence.Power
+	case "V", "A":
+		return evidence.VoltageCurrent
+	case "Hz":
+		return evidence.Frequency
+	case "m3", "m3/h", "l", "l/h":
+		return evidence.WaterGas
+	case "var", "kvarh", "VA", "kVAh", "deg", "%":
+		return evidence.Reactive
+	}
+	if len(q.Name) >= 12 && q.Name[:12] == "power_factor" {
+		return evidence.Reactive
+	}
+	return evidence.Status
+}
