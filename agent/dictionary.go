@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -83,62 +82,97 @@ func columns(d *evidence.Dictionary) []int {
 	return cols
 }
 
-// layout turns a window into the samples the encoder takes. It holds their
-// slices, so that a seal allocates nothing.
+// layout turns a window into the samples the encoder takes: the rows of each
+// meter into columns. It holds their memory, so that a seal allocates little.
 type layout struct {
 	dict    *evidence.Dictionary
 	order   []evidence.Channel // ascending
 	samples map[evidence.Channel][]evidence.Samples
-	offsets [][]int64         // by meter: the timing column
-	clean   [][]evidence.Code // by meter: codes of the timing column, all ok
-	used    []int             // by meter: columns already placed; scratch of fill
+	cols    []int // by meter: recorded readings
+	placed  []int // by meter: columns already placed; scratch of fill
+
+	values arena[int64]
+	codes  arena[evidence.Code]
 }
 
 func layoutOf(d *evidence.Dictionary) layout {
 	l := layout{
 		dict:    d,
-		order:   slices.Sorted(maps.Keys(d.Channels)),
+		order:   d.ChannelList(),
 		samples: map[evidence.Channel][]evidence.Samples{},
-		offsets: make([][]int64, len(d.Meters)),
-		clean:   make([][]evidence.Code, len(d.Meters)),
-		used:    make([]int, len(d.Meters)),
+		cols:    columns(d),
+		placed:  make([]int, len(d.Meters)),
 	}
 	for ch, meters := range d.Channels {
 		l.samples[ch] = make([]evidence.Samples, len(meters))
+		for i, cm := range meters {
+			s := &l.samples[ch][i]
+			s.Values, s.Codes = make([][]int64, len(cm.Columns)), make([][]evidence.Code, len(cm.Columns))
+		}
 	}
 	return l
 }
 
-// fill points the samples at what w holds. They are valid until w is recycled
-// or the next call.
+// fill returns what w holds as samples, valid until the next call.
 func (l *layout) fill(w *window) map[evidence.Channel][]evidence.Samples {
-	clear(l.used)
+	clear(l.placed)
+	l.values.reset()
+	l.codes.reset()
 	for _, ch := range l.order {
 		for i, cm := range l.dict.Channels[ch] {
-			m, s := &w.meters[cm.Meter], &l.samples[ch][i]
+			s, m := &l.samples[ch][i], &w.meters[cm.Meter]
 			s.Slots = len(m.at)
-			if ch == evidence.Timing {
-				l.timing(cm.Meter, w)
-				s.Values, s.Codes = l.offsets[cm.Meter:cm.Meter+1], l.clean[cm.Meter:cm.Meter+1]
-				continue
+			for c := range cm.Columns {
+				s.Values[c], s.Codes[c] = l.values.take(s.Slots), nil
+				if ch == evidence.Timing {
+					l.offsets(s.Values[c], w.start, cm.Meter, m.at)
+					continue
+				}
+				l.column(s, c, m.rows, l.placed[cm.Meter], l.cols[cm.Meter])
+				l.placed[cm.Meter]++
 			}
-			lo := l.used[cm.Meter]
-			hi := lo + len(cm.Columns)
-			s.Values, s.Codes = m.values[lo:hi], m.codes[lo:hi]
-			l.used[cm.Meter] = hi
 		}
 	}
 	return l.samples
 }
 
-// timing computes the timing column of a meter: how far each poll began from
-// the even spacing of its slots, ms (SPEC.md, channel 6).
-func (l *layout) timing(meter int, w *window) {
-	off, ok := l.offsets[meter][:0], l.clean[meter][:0]
-	interval := int64(l.dict.Meters[meter].IntervalMS)
-	for k, at := range w.meters[meter].at {
-		off = append(off, at-w.start-int64(k)*interval)
-		ok = append(ok, evidence.Code(drivers.OK))
+// column copies column from of rows with width columns into column c of s. A
+// column without an exception has no codes.
+func (l *layout) column(s *evidence.Samples, c int, rows []drivers.Reading, from, width int) {
+	for slot := range s.Slots {
+		r := rows[slot*width+from]
+		s.Values[c][slot] = r.Coef
+		if r.Quality == drivers.OK {
+			continue
+		}
+		if s.Codes[c] == nil {
+			s.Codes[c] = l.codes.take(s.Slots)
+			clear(s.Codes[c])
+		}
+		s.Codes[c][slot] = evidence.Code(r.Quality)
 	}
-	l.offsets[meter], l.clean[meter] = off, ok
+}
+
+// offsets is the timing column of a meter: how far each poll began from the
+// even spacing of its slots, ms (SPEC.md, channel 6).
+func (l *layout) offsets(dst []int64, start int64, meter int, at []int64) {
+	interval := int64(l.dict.Meters[meter].IntervalMS)
+	for k, t := range at {
+		dst[k] = t - start - int64(k)*interval
+	}
+}
+
+// arena hands out slices of one growing block of memory.
+type arena[T any] struct{ block, free []T }
+
+func (a *arena[T]) reset() { a.free = a.block }
+
+func (a *arena[T]) take(n int) []T {
+	if n > len(a.free) {
+		a.block = make([]T, 2*len(a.block)+n)
+		a.free = a.block
+	}
+	s := a.free[:n:n]
+	a.free = a.free[n:]
+	return s
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/tallystick/tallystick/drivers"
 )
@@ -14,7 +15,6 @@ import (
 //	poll  = window  varint   start of its window, Unix ms, minus that of the poll before (first: minus 0)
 //	        meter   uvarint  index in the dictionary in force
 //	        offset  varint   begin of the poll, ms after the start of its window
-//	        took    uvarint  ms
 //	        count   uvarint  readings
 //	        marks   uvarint  readings whose quality is not ok, then for each: index uvarint, quality byte
 //	        values  varint*  one per reading that has a value, in order
@@ -22,19 +22,17 @@ const journalVersion = 1
 
 // batch is a journal record in the making.
 type batch struct {
-	buf    []byte
-	start  int64 // window start of the poll added last
-	newest int64 // highest window start in the batch
+	buf   []byte
+	start int64 // window start of the poll added last
 }
 
-func (b *batch) add(windowStart int64, meter int, start, took int64, readings []drivers.Reading) {
+func (b *batch) add(windowStart int64, meter int, start int64, readings []drivers.Reading) {
 	if len(b.buf) == 0 {
-		b.buf, b.start, b.newest = append(b.buf, journalVersion), 0, windowStart
+		b.buf = append(b.buf, journalVersion)
 	}
 	buf := binary.AppendVarint(b.buf, windowStart-b.start)
 	buf = binary.AppendUvarint(buf, uint64(meter))
 	buf = binary.AppendVarint(buf, start-windowStart)
-	buf = binary.AppendUvarint(buf, uint64(took))
 	buf = binary.AppendUvarint(buf, uint64(len(readings)))
 	marks := 0
 	for _, r := range readings {
@@ -53,17 +51,15 @@ func (b *batch) add(windowStart int64, meter int, start, took int64, readings []
 			buf = binary.AppendVarint(buf, r.Coef)
 		}
 	}
-	b.buf, b.start, b.newest = buf, windowStart, max(b.newest, windowStart)
+	b.buf, b.start = buf, windowStart
 }
-
-func (b *batch) reset() { b.buf = b.buf[:0] }
 
 // journaled is one poll read back.
 type journaled struct {
-	window      int64
-	meter       int
-	start, took int64
-	readings    []drivers.Reading
+	window   int64
+	meter    int
+	start    int64
+	readings []drivers.Reading
 }
 
 // readBatch calls poll for every poll in rec. cols holds the number of readings
@@ -78,11 +74,11 @@ func readBatch(rec []byte, cols []int, poll func(journaled)) error {
 	for len(d.b) > 0 && !d.bad {
 		start += d.varint()
 		p := journaled{window: start}
-		meter, offset, took, count := d.uvarint(), d.varint(), d.uvarint(), d.uvarint()
+		meter, offset, count := d.uvarint(), d.varint(), d.uvarint()
 		if d.bad || meter >= uint64(len(cols)) || count != uint64(cols[meter]) {
 			return fmt.Errorf("journal record names meter %d with %d readings, the dictionary in force has no such meter", meter, count)
 		}
-		p.meter, p.start, p.took = int(meter), start+offset, int64(took)
+		p.meter, p.start = int(meter), start+offset
 		p.readings = make([]drivers.Reading, count)
 		for range d.uvarint() {
 			i, q := d.uvarint(), d.byte()
@@ -144,25 +140,26 @@ func (d *decoder) varint() int64 {
 }
 
 // recovered rebuilds the windows a run left open, oldest first, from its
-// journal. Windows that end at or before sealedTo are in the log already.
-func recovered(polls []journaled, cols []int, sealedTo int64) []*window {
+// journal. Windows that begin before sealedTo are in the log already.
+func recovered(polls []journaled, meters int, sealedTo int64) []*window {
 	var ws []*window
 	for _, p := range polls {
 		if p.window < sealedTo {
 			continue
 		}
-		var w *window
-		for _, o := range ws {
-			if o.start == p.window {
-				w = o
-			}
+		i := slices.IndexFunc(ws, func(w *window) bool { return w.start >= p.window })
+		if i < 0 {
+			i = len(ws)
 		}
-		if w == nil {
-			w = newWindow(cols)
+		if i == len(ws) || ws[i].start != p.window {
+			w := newWindow(meters)
 			w.start = p.window
-			ws = append(ws, w)
+			ws = slices.Insert(ws, i, w)
 		}
-		w.add(p.meter, p.start, p.start+p.took, p.readings)
+		w := ws[i]
+		m := &w.meters[p.meter]
+		m.at, m.rows = append(m.at, p.start), append(m.rows, p.readings...)
+		w.last = max(w.last, p.start)
 	}
 	return ws
 }

@@ -18,7 +18,6 @@ func TestJournalReturnsWhatItWasGiven(t *testing.T) {
 			p := journaled{
 				window: rapid.Int64Range(-1e12, 1e13).Draw(t, "window"),
 				meter:  rapid.IntRange(0, len(cols)-1).Draw(t, "meter"),
-				took:   rapid.Int64Range(0, 1e6).Draw(t, "took"),
 			}
 			p.start = p.window + rapid.Int64Range(-1e5, 1e6).Draw(t, "offset")
 			p.readings = make([]drivers.Reading, cols[p.meter])
@@ -28,7 +27,7 @@ func TestJournalReturnsWhatItWasGiven(t *testing.T) {
 					p.readings[i].Coef = rapid.Int64().Draw(t, "value")
 				}
 			}
-			b.add(p.window, p.meter, p.start, p.took, p.readings)
+			b.add(p.window, p.meter, p.start, p.readings)
 			want = append(want, p)
 		}
 		var got []journaled
@@ -40,7 +39,7 @@ func TestJournalReturnsWhatItWasGiven(t *testing.T) {
 		}
 		for i := range want {
 			g, w := got[i], want[i]
-			if g.window != w.window || g.meter != w.meter || g.start != w.start || g.took != w.took {
+			if g.window != w.window || g.meter != w.meter || g.start != w.start {
 				t.Fatalf("poll %d: %+v, want %+v", i, g, w)
 			}
 			for c := range w.readings {
@@ -54,8 +53,8 @@ func TestJournalReturnsWhatItWasGiven(t *testing.T) {
 
 func FuzzJournal(f *testing.F) {
 	var b batch
-	b.add(1000, 0, 1003, 2, []drivers.Reading{{Coef: 2301}, {Quality: drivers.Timeout}})
-	b.add(1000, 1, 1005, 2, []drivers.Reading{{Coef: -5, Quality: drivers.Suspect}})
+	b.add(1000, 0, 1003, []drivers.Reading{{Coef: 2301}, {Quality: drivers.Timeout}})
+	b.add(1000, 1, 1005, []drivers.Reading{{Coef: -5, Quality: drivers.Suspect}})
 	f.Add(b.buf)
 	f.Add([]byte{journalVersion})
 	f.Add([]byte{9, 1, 2})
@@ -66,11 +65,11 @@ func FuzzJournal(f *testing.F) {
 			if len(p.readings) != cols[p.meter] {
 				t.Fatalf("meter %d with %d readings", p.meter, len(p.readings))
 			}
-			again.add(p.window, p.meter, p.start, p.took, p.readings)
+			again.add(p.window, p.meter, p.start, p.readings)
 		})
 		if err == nil && len(rec) > 1 {
 			var twice batch
-			if err := readBatch(again.buf, cols, func(p journaled) { twice.add(p.window, p.meter, p.start, p.took, p.readings) }); err != nil {
+			if err := readBatch(again.buf, cols, func(p journaled) { twice.add(p.window, p.meter, p.start, p.readings) }); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(again.buf, twice.buf) {

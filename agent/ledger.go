@@ -225,7 +225,7 @@ func (l *ledger) restart(p *past, software string) error {
 	l.boot = p.boot + 1
 	dict := l.writer.Dictionary()
 	lay := layoutOf(dict)
-	for _, w := range recovered(p.polls, columns(dict), p.sealedTo) {
+	for _, w := range recovered(p.polls, len(dict.Meters), p.sealedTo) {
 		length := time.Duration(max(0, w.last-w.start)) * time.Millisecond
 		if err := l.window(w, length, &lay); err != nil {
 			return err

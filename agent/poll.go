@@ -88,7 +88,7 @@ func (p *poller) poll(ctx context.Context, i int) {
 	if ctx.Err() != nil {
 		return
 	}
-	p.rec.add(p.first+i, start, took, r)
+	p.rec.add(p.first+i, start, r)
 	p.report(i, err)
 	if p.onPoll != nil {
 		p.onPoll(Poll{Line: p.line.Name, Meter: m.Name, Start: start, Took: took, Columns: m.Columns, Readings: r, Err: err})
@@ -101,7 +101,7 @@ func (p *poller) skip(i int) {
 	for c := range r {
 		r[c] = drivers.Reading{Quality: drivers.Skipped}
 	}
-	p.rec.add(p.first+i, time.Now(), 0, r)
+	p.rec.add(p.first+i, time.Now(), r)
 }
 
 func (p *poller) buffer(n int) []drivers.Reading {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
-	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
 // recorder collects polls into open windows. Pollers add, the sealer takes.
@@ -18,11 +17,9 @@ type recorder struct {
 	length time.Duration // of a window
 	order  [][]int       // by meter: which readings are recorded, in dictionary order
 
-	mu      sync.Mutex
-	open    []*window         // by start; guarded by mu
-	journal batch             // polls not yet journaled; guarded by mu
-	row     []drivers.Reading // of the poll being added; guarded by mu
-	free    *window           // one emptied window for reuse; guarded by mu
+	mu   sync.Mutex
+	open []*window // by start; guarded by mu
+	free *window   // one emptied window for reuse; guarded by mu
 }
 
 // window is what the meters gave in one stretch of time.
@@ -30,15 +27,16 @@ type window struct {
 	start  int64 // Unix ms
 	opened time.Time
 	meters []meterWindow
-	last   int64 // end of the newest poll, Unix ms; 0 without one
+	last   int64 // begin of the newest poll, Unix ms; 0 without one
 
 	journaled uint64 // first journal record with polls of this window; MaxUint64 without one
 }
 
+// meterWindow is what one meter gave: row after row, a row a poll.
 type meterWindow struct {
-	at     []int64           // begin of each poll, Unix ms
-	values [][]int64         // [column][slot]
-	codes  [][]evidence.Code // [column][slot]
+	at        []int64           // begin of each poll, Unix ms
+	rows      []drivers.Reading // len(at) rows of the meter's columns
+	journaled int               // polls already in the journal
 }
 
 func newRecorder(length time.Duration, order [][]int) *recorder {
@@ -52,18 +50,18 @@ func (r *recorder) begin(now time.Time) {
 	r.windowAt(r.floor(now.UnixMilli()), now)
 }
 
-// add records one poll of meter that began at start and ended took later.
-func (r *recorder) add(meter int, start time.Time, took time.Duration, readings []drivers.Reading) {
-	ms := start.UnixMilli()
+// add records one poll of meter that began at start.
+func (r *recorder) add(meter int, start time.Time, readings []drivers.Reading) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.row = r.row[:0]
-	for _, i := range r.order[meter] {
-		r.row = append(r.row, readings[i])
-	}
+	ms := start.UnixMilli()
 	w := r.windowAt(r.floor(ms), start)
-	w.add(meter, ms, ms+took.Milliseconds(), r.row)
-	r.journal.add(w.start, meter, ms, took.Milliseconds(), r.row)
+	m := &w.meters[meter]
+	m.at = append(m.at, ms)
+	for _, i := range r.order[meter] {
+		m.rows = append(m.rows, readings[i])
+	}
+	w.last = max(w.last, ms)
 }
 
 func (r *recorder) floor(ms int64) int64 {
@@ -121,9 +119,6 @@ func (r *recorder) take(now time.Time) (w *window, following int64) {
 	}
 	w = r.open[0]
 	r.open = slices.Delete(r.open, 0, 1)
-	if r.journal.newest <= w.start {
-		r.journal.reset() // all of it is about to be sealed
-	}
 	if len(r.open) == 0 {
 		r.windowAt(r.floor(now.UnixMilli()), now)
 	}
@@ -131,13 +126,7 @@ func (r *recorder) take(now time.Time) (w *window, following int64) {
 }
 
 // empty makes a window for the recorder's meters.
-func (r *recorder) empty() *window {
-	cols := make([]int, len(r.order))
-	for i, o := range r.order {
-		cols[i] = len(o)
-	}
-	return newWindow(cols)
-}
+func (r *recorder) empty() *window { return newWindow(len(r.order)) }
 
 // rest removes all open windows, oldest first.
 func (r *recorder) rest() []*window {
@@ -152,29 +141,31 @@ func (r *recorder) rest() []*window {
 func (r *recorder) recycle(w *window) {
 	for i := range w.meters {
 		m := &w.meters[i]
-		m.at = m.at[:0]
-		for c := range m.values {
-			m.values[c], m.codes[c] = m.values[c][:0], m.codes[c][:0]
-		}
+		*m = meterWindow{at: m.at[:0], rows: m.rows[:0]}
 	}
 	r.mu.Lock()
 	r.free = w
 	r.mu.Unlock()
 }
 
-// unjournaled appends the batch of polls not yet journaled to dst and begins
-// the next. seq is the journal record the batch is to become.
+// unjournaled appends to dst the batch of polls of open windows that no call
+// has returned before; nothing when there are none. seq is the journal record
+// the batch is to become.
 func (r *recorder) unjournaled(dst []byte, seq uint64) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.journal.buf) > 0 {
-		for _, w := range r.open {
-			w.journaled = min(w.journaled, seq)
+	b := batch{buf: dst}
+	for _, w := range r.open {
+		for i := range w.meters {
+			m := &w.meters[i]
+			cols := len(r.order[i])
+			for ; m.journaled < len(m.at); m.journaled++ {
+				b.add(w.start, i, m.at[m.journaled], m.rows[m.journaled*cols:(m.journaled+1)*cols])
+				w.journaled = min(w.journaled, seq)
+			}
 		}
 	}
-	dst = append(dst, r.journal.buf...)
-	r.journal.reset()
-	return dst
+	return b.buf
 }
 
 // journaledFrom is the oldest journal record an open window may need.
@@ -188,21 +179,6 @@ func (r *recorder) journaledFrom() uint64 {
 	return from
 }
 
-func newWindow(cols []int) *window {
-	w := &window{meters: make([]meterWindow, len(cols))}
-	for i, n := range cols {
-		w.meters[i].values = make([][]int64, n)
-		w.meters[i].codes = make([][]evidence.Code, n)
-	}
-	return w
-}
-
-func (w *window) add(meter int, start, end int64, readings []drivers.Reading) {
-	m := &w.meters[meter]
-	m.at = append(m.at, start)
-	for c, r := range readings {
-		m.values[c] = append(m.values[c], r.Coef)
-		m.codes[c] = append(m.codes[c], evidence.Code(r.Quality))
-	}
-	w.last = max(w.last, end)
+func newWindow(meters int) *window {
+	return &window{meters: make([]meterWindow, meters)}
 }

@@ -17,11 +17,11 @@ func ms(v int64) time.Time { return time.UnixMilli(v) }
 func TestPollsGoToTheWindowTheyBeganIn(t *testing.T) {
 	r := rec()
 	r.begin(ms(60_000))
-	r.add(0, ms(119_999), 300*time.Millisecond, one) // began just before the boundary
-	r.add(0, ms(120_000), time.Millisecond, one)     // began on it
+	r.add(0, ms(119_999), one) // began just before the boundary
+	r.add(0, ms(120_000), one) // began on it
 	w, following := r.take(ms(121_000))
-	if w.start != 60_000 || len(w.meters[0].at) != 1 || w.last != 120_299 || following != 120_000 {
-		t.Fatalf("first window: start %d, %d polls, last %d, next %d; want 60000, 1, 120299, 120000", w.start, len(w.meters[0].at), w.last, following)
+	if w.start != 60_000 || len(w.meters[0].at) != 1 || w.last != 119_999 || following != 120_000 {
+		t.Fatalf("first window: start %d, %d polls, last %d, next %d; want 60000, 1, 119999, 120000", w.start, len(w.meters[0].at), w.last, following)
 	}
 	if w, _ := r.take(ms(181_000)); w.start != 120_000 || len(w.meters[0].at) != 1 {
 		t.Fatalf("second window: start %d with %d polls, want 120000 with 1", w.start, len(w.meters[0].at))
@@ -32,7 +32,7 @@ func TestLatePollIsKept(t *testing.T) {
 	r := rec()
 	r.begin(ms(60_000))
 	r.take(ms(121_000))
-	r.add(0, ms(119_000), 3*time.Second, one) // its window is sealed already
+	r.add(0, ms(119_000), one) // its window is sealed already
 	w, _ := r.take(ms(181_000))
 	if w.start != 120_000 || len(w.meters[0].at) != 1 || w.meters[0].at[0] != 119_000 {
 		t.Fatalf("late poll: window %d holds %v, want it in 120000 at its true time", w.start, w.meters[0].at)
@@ -67,17 +67,17 @@ func TestJournalFollowsTheOpenWindows(t *testing.T) {
 	if b := r.unjournaled(nil, 5); len(b) != 0 || r.journaledFrom() != math.MaxUint64 {
 		t.Fatalf("without a poll: batch of %d bytes, from %d", len(b), r.journaledFrom())
 	}
-	r.add(0, ms(61_000), 0, one)
+	r.add(0, ms(61_000), one)
 	if b := r.unjournaled(nil, 5); len(b) == 0 || r.journaledFrom() != 5 {
 		t.Fatalf("batch of %d bytes, from %d; want some, 5", len(b), r.journaledFrom())
 	}
-	r.add(0, ms(120_100), 0, one)
+	r.add(0, ms(120_100), one)
 	r.unjournaled(nil, 6)
 	r.take(ms(121_000))
 	if from := r.journaledFrom(); from != 6 {
 		t.Fatalf("after the first window is sealed the journal is needed from %d, want 6", from)
 	}
-	r.add(0, ms(130_000), 0, one)
+	r.add(0, ms(130_000), one)
 	r.take(ms(181_000))
 	if b := r.unjournaled(nil, 7); len(b) != 0 {
 		t.Fatal("polls of a sealed window are journaled again")
@@ -87,14 +87,14 @@ func TestJournalFollowsTheOpenWindows(t *testing.T) {
 func TestRecycledWindowIsEmpty(t *testing.T) {
 	r := rec()
 	r.begin(ms(60_000))
-	r.add(0, ms(61_000), 0, one)
+	r.add(0, ms(61_000), one)
 	w, _ := r.take(ms(121_000))
 	r.recycle(w)
 	w, _ = r.take(ms(181_000)) // opened before recycling
 	r.recycle(w)
 	r.begin(ms(240_000))
 	for range 2 {
-		if w, _ = r.take(ms(301_000)); w != nil && len(w.meters[0].at)+len(w.meters[0].values[0])+len(w.meters[0].codes[0]) != 0 {
+		if w, _ = r.take(ms(301_000)); w != nil && len(w.meters[0].at)+len(w.meters[0].rows)+w.meters[0].journaled != 0 {
 			t.Fatalf("reused window holds %v", w.meters[0])
 		}
 	}
