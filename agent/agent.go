@@ -141,7 +141,11 @@ func (a *Agent) shippers() ([]Shipper, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cursor of lender %s: %w", l.Name, err)
 		}
-		ss = append(ss, l.Ship(Feed{Log: a.LogID(), Source: a.led.source, Cursor: c}))
+		s, err := l.Ship(Feed{Log: a.LogID(), Source: a.led.source, Cursor: c})
+		if err != nil {
+			return nil, err
+		}
+		ss = append(ss, s)
 	}
 	return ss, nil
 }

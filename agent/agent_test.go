@@ -127,7 +127,14 @@ func TestEveryReadingArrivesOnce(t *testing.T) {
 			t.Fatalf("leaves %v", types(rs))
 		}
 		next := int64(1)
+		end := int64(0)
 		for _, r := range rs {
+			if r.Type == evidence.WindowLeaf {
+				if end != 0 && r.Manifest.Start != end {
+					t.Fatalf("leaf %d begins at %d, the window before ended at %d", r.N, r.Manifest.Start, end)
+				}
+				end = r.Manifest.End()
+			}
 			for _, v := range values(r, "energy_import") {
 				if v.Coef != next {
 					t.Fatalf("leaf %d: energy %d, want %d: a reading is missing or there twice", r.N, v.Coef, next)
@@ -292,12 +299,11 @@ func TestSleepLeavesNoUnspokenHole(t *testing.T) {
 		}
 		defer a.led.close()
 		a.seal.rec.begin(time.Now())
-		start := a.seal.rec.open[0].start
+		at := a.seal.rec.open[0].start
 		time.Sleep(10 * time.Minute) // no sealer runs meanwhile
 		if err := a.seal.next(time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		at := start
 		for n := uint64(1); n < a.led.log.Next(); n++ {
 			rec, err := a.led.log.Read(n, nil)
 			if err != nil {
@@ -403,7 +409,7 @@ func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 64 << 10
-		s.Lenders = []Lender{{Name: "bank-a", Ship: func(Feed) Shipper { return deaf{} }}}
+		s.Lenders = []Lender{{Name: "bank-a", Ship: func(Feed) (Shipper, error) { return deaf{}, nil }}}
 		runFor(t, s, 6*time.Hour)
 		h, err := OpenHistory(s.Dir)
 		if err != nil {

@@ -226,8 +226,8 @@ func (l *ledger) restart(p *past, software string) error {
 	dict := l.writer.Dictionary()
 	lay := layoutOf(dict)
 	for _, w := range recovered(p.polls, len(dict.Meters), p.sealedTo) {
-		length := time.Duration(max(0, w.last-w.start)) * time.Millisecond
-		if err := l.window(w, length, &lay); err != nil {
+		w.end = max(w.start, w.last)
+		if err := l.window(w, &lay); err != nil {
 			return err
 		}
 		p.recordedTo = max(p.recordedTo, w.last)
@@ -263,8 +263,9 @@ func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) erro
 	return err
 }
 
-// window seals w, which covers length from its start.
-func (l *ledger) window(w *window, length time.Duration, lay *layout) error {
+// window seals w.
+func (l *ledger) window(w *window, lay *layout) error {
+	length := time.Duration(w.end-w.start) * time.Millisecond
 	return l.leaf(func(wr *evidence.Writer) ([]byte, error) {
 		return wr.Window(l.event(time.UnixMilli(w.start), length), lay.fill(w))
 	})

@@ -25,6 +25,7 @@ type recorder struct {
 // window is what the meters gave in one stretch of time.
 type window struct {
 	start  int64 // Unix ms
+	end    int64 // Unix ms; a multiple of the window length, unless the run ended before
 	opened time.Time
 	meters []meterWindow
 	last   int64 // begin of the newest poll, Unix ms; 0 without one
@@ -43,11 +44,11 @@ func newRecorder(length time.Duration, order [][]int) *recorder {
 	return &recorder{length: length, order: order}
 }
 
-// begin opens the window that now lies in.
+// begin opens the first window of a run: from now to the next boundary.
 func (r *recorder) begin(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.windowAt(r.floor(now.UnixMilli()), now)
+	r.windowOf(now).start = now.UnixMilli()
 }
 
 // add records one poll of meter that began at start.
@@ -55,7 +56,7 @@ func (r *recorder) add(meter int, start time.Time, readings []drivers.Reading) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ms := start.UnixMilli()
-	w := r.windowAt(r.floor(ms), start)
+	w := r.windowOf(start)
 	m := &w.meters[meter]
 	m.at = append(m.at, ms)
 	for _, i := range r.order[meter] {
@@ -64,24 +65,18 @@ func (r *recorder) add(meter int, start time.Time, readings []drivers.Reading) {
 	w.last = max(w.last, ms)
 }
 
-func (r *recorder) floor(ms int64) int64 {
-	n := r.length.Milliseconds()
-	f := ms - ms%n
-	if f > ms { // before 1970
-		f -= n
-	}
-	return f
-}
-
-// windowAt finds or opens the window that begins at start. What belongs to a
-// window already sealed goes to the oldest open one: it is late, not lost.
-func (r *recorder) windowAt(start int64, now time.Time) *window {
+// windowOf finds or opens the window that t lies in. What belongs to a window
+// already sealed goes to the oldest open one: it is late, not lost.
+func (r *recorder) windowOf(t time.Time) *window {
+	length := r.length.Milliseconds()
+	ms := t.UnixMilli()
+	end := ms - ms%length + length
 	for _, w := range r.open {
-		if w.start == start {
+		if w.end == end {
 			return w
 		}
 	}
-	if len(r.open) > 0 && start < r.open[0].start {
+	if len(r.open) > 0 && end < r.open[0].end {
 		return r.open[0]
 	}
 	w := r.free
@@ -89,7 +84,7 @@ func (r *recorder) windowAt(start int64, now time.Time) *window {
 	if w == nil {
 		w = r.empty()
 	}
-	w.start, w.opened, w.last, w.journaled = start, now, 0, math.MaxUint64
+	w.start, w.end, w.opened, w.last, w.journaled = end-length, end, t, 0, math.MaxUint64
 	r.open = append(r.open, w)
 	return w
 }
@@ -103,9 +98,8 @@ func (r *recorder) due(grace time.Duration) time.Time {
 		return time.Time{}
 	}
 	w := r.open[0]
-	byWall := time.UnixMilli(w.start).Add(r.length + grace)
-	left := time.Until(byWall)
-	return time.Now().Add(min(left, time.Until(w.opened.Add(r.length+grace))))
+	byWall := time.Until(time.UnixMilli(w.end).Add(grace))
+	return time.Now().Add(min(byWall, time.Until(w.opened.Add(r.length+grace))))
 }
 
 // take removes the oldest open window and opens the one of now, so that one is
@@ -120,7 +114,7 @@ func (r *recorder) take(now time.Time) (w *window, following int64) {
 	w = r.open[0]
 	r.open = slices.Delete(r.open, 0, 1)
 	if len(r.open) == 0 {
-		r.windowAt(r.floor(now.UnixMilli()), now)
+		r.windowOf(now)
 	}
 	return w, r.open[0].start
 }

@@ -46,8 +46,8 @@ func TestAWindowIsAlwaysOpen(t *testing.T) {
 	}
 	r.begin(ms(60_500))
 	w, following := r.take(ms(600_000)) // the box slept
-	if w.start != 60_000 || following != 600_000 {
-		t.Fatalf("window %d, next %d; want 60000, 600000", w.start, following)
+	if w.start != 60_500 || w.end != 120_000 || following != 600_000 {
+		t.Fatalf("window %d to %d, next %d; want 60500 to 120000, 600000", w.start, w.end, following)
 	}
 }
 

@@ -49,32 +49,36 @@ func (s *sealer) run(ctx context.Context) error {
 	}
 }
 
-// next seals the oldest open window. Where the clock jumped ahead or the box
-// slept, an empty window covers the time until the next one, so that the
-// history has no unspoken hole.
+// longestHole is how far ahead the clock may jump for the time between to count
+// as time the box slept through. Beyond, the clock was set, and there was no
+// such time.
+const longestHole = 24 * time.Hour
+
+// next seals the oldest open window. Where the box slept, an empty window
+// covers the time until the next one, so that the history has no unspoken
+// hole.
 func (s *sealer) next(now time.Time) error {
 	w, following := s.rec.take(now)
 	if w == nil {
 		return nil
 	}
-	end := w.start + s.rec.length.Milliseconds()
-	if err := s.seal(w, s.rec.length); err != nil {
+	slept := s.rec.empty()
+	slept.start, slept.end = w.end, following
+	if err := s.seal(w); err != nil {
 		return err
 	}
-	if hole := following - end; hole > 0 {
-		empty := s.rec.empty()
-		empty.start = end
-		return s.seal(empty, time.Duration(hole)*time.Millisecond)
+	if hole := slept.end - slept.start; hole <= 0 || hole > longestHole.Milliseconds() {
+		return nil
 	}
-	return nil
+	return s.seal(slept)
 }
 
 // seal makes w a leaf of the history.
-func (s *sealer) seal(w *window, length time.Duration) error {
+func (s *sealer) seal(w *window) error {
 	if err := s.led.loss(); err != nil {
 		return err
 	}
-	if err := s.led.window(w, length, &s.layout); err != nil {
+	if err := s.led.window(w, &s.layout); err != nil {
 		return err
 	}
 	s.rec.recycle(w)
@@ -93,13 +97,13 @@ func (s *sealer) journalize() error {
 	return s.led.journalize(s.batch)
 }
 
-// finish seals what is open, the newest window only up to its last poll, and
+// finish seals what is open, the newest window only up to now, and
 // ends the run with a shutdown leaf.
 func (s *sealer) finish(reason string) error {
 	now := time.Now()
 	for _, w := range s.rec.rest() {
-		length := min(s.rec.length, max(0, now.Sub(time.UnixMilli(w.start))))
-		if err := s.seal(w, length); err != nil {
+		w.end = max(w.start, min(w.end, now.UnixMilli()))
+		if err := s.seal(w); err != nil {
 			return err
 		}
 	}

@@ -84,7 +84,7 @@ type Poll struct {
 // Lender is one receiver of the evidence.
 type Lender struct {
 	Name string // also the name of its cursor
-	Ship func(Feed) Shipper
+	Ship func(Feed) (Shipper, error)
 }
 
 // Shipper sends the log to one lender. uplink.Shipper implements it.

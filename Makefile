@@ -1,0 +1,31 @@
+# Everything a developer runs by hand. CI runs .ci/run.
+export CGO_ENABLED := 0
+LDFLAGS := -s -w -buildid=
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+
+.PHONY: all test integration race bench fuzz clean
+
+all:
+	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+test:
+	go test ./...
+
+integration:
+	go test -tags integration -timeout 20m -p 1 -run '^TestIntegration' ./...
+
+race:
+	CGO_ENABLED=1 go test -race -short ./...
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz:
+	@for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 10s $$pkg || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -rf bin

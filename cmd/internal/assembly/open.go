@@ -1,0 +1,152 @@
+package assembly
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/identity"
+	"github.com/tallystick/tallystick/cmd/internal/broker"
+	"github.com/tallystick/tallystick/configs"
+	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/uplink"
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+// drainTime is how long a stop waits for the lenders' receipts; the unit in
+// packaging allows for it.
+const drainTime = 10 * time.Second
+
+// Options are what a site file does not say.
+type Options struct {
+	Software string // name and version, for the boot leaf
+	Log      *slog.Logger
+	OnPoll   func(agent.Poll) // may be nil
+	// Backoff and ReceiptTimeout of the shippers; zero values are theirs.
+	Backoff        uplink.Backoff
+	ReceiptTimeout time.Duration
+}
+
+// Open makes the agent a site file describes and takes up its history. The
+// key is made where there is none.
+func Open(site *configs.Site, o Options) (*agent.Agent, error) {
+	lib, err := profile.Builtin()
+	if err != nil {
+		return nil, err
+	}
+	lines, err := Lines(site, lib, nil)
+	if err != nil {
+		return nil, err
+	}
+	id, created, err := identity.LoadOrCreate(site.Key)
+	if err != nil {
+		return nil, err
+	}
+	if created {
+		o.Log.Info("made the key of this box", "file", site.Key, "public", evidence.FormatPublicKey(id.Key.Public().(ed25519.PublicKey)))
+	}
+	s := agent.Site{
+		Name: string(site.Site.Name), Lines: lines, Channels: channels(site.Channels),
+		Window: site.Window, Sync: site.Buffer.SyncInterval,
+		Dir: site.Buffer.Directory, Quota: int64(site.Buffer.Quota), Retention: site.Buffer.Retention,
+		Signer: evidence.NewEd25519Signer(id.Key, "file"), Salt: id.Salt,
+		ConfigDigest: site.Digest(), Software: o.Software, Drain: drainTime,
+		Log: o.Log, OnPoll: o.OnPoll,
+	}
+	for i := range site.Lenders {
+		l := &site.Lenders[i]
+		s.Lenders = append(s.Lenders, agent.Lender{Name: string(l.Name), Ship: func(f agent.Feed) (agent.Shipper, error) {
+			return newShipper(l, f, o)
+		}})
+	}
+	return agent.Open(s)
+}
+
+// channels translates the site file's words.
+func channels(names []configs.Channel) (cs []evidence.Channel) {
+	for _, n := range names {
+		cs = append(cs, map[configs.Channel]evidence.Channel{
+			configs.Energy:         evidence.Energy,
+			configs.Power:          evidence.Power,
+			configs.VoltageCurrent: evidence.VoltageCurrent,
+			configs.Reactive:       evidence.Reactive,
+			configs.Frequency:      evidence.Frequency,
+			configs.Timing:         evidence.Timing,
+			configs.Status:         evidence.Status,
+		}[n])
+	}
+	return cs
+}
+
+func newShipper(l *configs.Lender, f agent.Feed, o Options) (*uplink.Shipper, error) {
+	log := o.Log.With("lender", string(l.Name))
+	return uplink.New(uplink.Config{
+		Lender: string(l.Name), Log: f.Log, Grants: channels(l.Share),
+		Key: l.PublicKey[:], Ack: uplink.AckPolicy(l.Ack),
+		Source: f.Source, Cursor: f.Cursor,
+		Backoff: o.Backoff, ReceiptTimeout: o.ReceiptTimeout, Logger: log,
+		Dial: func(ctx context.Context, will uplink.Will) (uplink.Session, error) {
+			return broker.Dial(ctx, &l.Connection, clientID(f.Log, l), &will, log)
+		},
+		OnEvent: func(e uplink.Event) { report(log, e) },
+	})
+}
+
+// clientID is unique for the pair of log and lender, because one box may send
+// to several lenders on one broker.
+func clientID(log evidence.LogID, l *configs.Lender) string {
+	return fmt.Sprintf("tally-%s-%s", log.String()[:12], l.Name)
+}
+
+// report logs what a shipper tells, each kind at its level.
+func report(log *slog.Logger, e uplink.Event) {
+	attrs := []any{}
+	if e.Hi > 0 || e.Lo > 0 {
+		attrs = append(attrs, "from", e.Lo, "to", e.Hi)
+	}
+	if e.Err != nil {
+		attrs = append(attrs, "err", e.Err)
+	}
+	switch e.Kind {
+	case uplink.Receipted, uplink.Resent:
+		log.Debug(string(e.Kind), attrs...)
+	case uplink.Connected:
+		log.Info(string(e.Kind), attrs...)
+	default:
+		log.Warn(string(e.Kind), attrs...)
+	}
+}
+
+// CheckLenders reads the files each lender's connection names and, online,
+// calls its broker. It returns every error found.
+func CheckLenders(ctx context.Context, site *configs.Site, online bool) (errs []error) {
+	for i := range site.Lenders {
+		l := &site.Lenders[i]
+		log := slog.New(slog.DiscardHandler)
+		_, err := broker.Options(&l.Connection, "", log)
+		if err == nil && online {
+			err = call(ctx, l, log)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("lender %s: %w", l.Name, err))
+		}
+	}
+	return errs
+}
+
+// call logs in at a lender's broker and out again, under a client id that does
+// not disturb a running agent.
+func call(ctx context.Context, l *configs.Lender, log *slog.Logger) error {
+	c := l.Connection
+	if c.ClientID != "" {
+		c.ClientID += "-check"
+	}
+	s, err := broker.Dial(ctx, &c, fmt.Sprintf("tally-check-%s", l.Name), nil, log)
+	if err != nil {
+		return err
+	}
+	return s.Close(ctx)
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/configs"
+	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/verify"
+)
+
+func newVerifyCommand() *cobra.Command {
+	var keys []string
+	var config string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "verify FILE",
+		Short: "Check an exported bundle offline",
+		Long: `Checks a bundle made by "tallystick log export": every signature, index, history
+root and block. Whose key to believe comes from --key or from the boxes of
+--config. Without either the key named in the bundle itself is assumed, and the
+result says so: compare it with the one you were given when the box was
+commissioned.
+
+The verdict is one of verified, gap, altered, forked (and unreadable or
+wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
+
+` + cli.ExitCodes,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			policy, assumed, err := policyOf(f, keys, config, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			sum, err := verify.Bundle(f, policy, nil)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			if assumed != nil {
+				sum.Reasons = append(sum.Reasons, verify.KeyAssumed(assumed))
+			}
+			if asJSON {
+				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(sum); err != nil {
+					return err
+				}
+			}
+			printSummary(cmd.ErrOrStderr(), args[0], &sum)
+			return exitOf(sum.Verdict)
+		},
+	}
+	c.Flags().StringArrayVar(&keys, "key", nil, "public key to believe (repeatable)")
+	c.Flags().StringVarP(&config, "config", "c", "", "lender file whose boxes to believe")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the summary as JSON on stdout")
+	return c
+}
+
+func open(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &cli.Error{Exit: cli.Environment, Code: "E-411", Text: path + ": no such file", Hint: "name the .tally file to check"}
+	case err != nil:
+		return nil, err
+	}
+	return f, nil
+}
+
+// policyOf says whom to believe. assumed is the bundle's own key where nothing
+// else was given. It leaves f at its start.
+func policyOf(f io.ReadSeeker, keys []string, config string, stderr io.Writer) (p verify.Policy, assumed ed25519.PublicKey, err error) {
+	for _, k := range keys {
+		pub, err := evidence.ParsePublicKey(k)
+		if err != nil {
+			return p, nil, cli.UsageError("--key: %v", err)
+		}
+		p.Pinned = append(p.Pinned, pub)
+	}
+	if config != "" {
+		w, err := loadWatch(config, stderr)
+		if err != nil {
+			return p, nil, err
+		}
+		for i := range w.Boxes {
+			p.Pinned = append(p.Pinned, w.Boxes[i].Key[:])
+		}
+	}
+	if len(p.Pinned) > 0 {
+		return p, nil, nil
+	}
+	r, err := evidence.NewBundleReader(f)
+	if err != nil {
+		return p, nil, err
+	}
+	genesis, err := evidence.ParseLeaf(r.Header().Genesis)
+	if err != nil {
+		return p, nil, err
+	}
+	if g := genesis.Manifest.Genesis; g != nil {
+		assumed = g.Key.Public
+		p.Pinned = append(p.Pinned, assumed)
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return p, assumed, err
+}
+
+// loadWatch reads a lender file; all its faults are on stderr when it returns
+// an error.
+func loadWatch(path string, stderr io.Writer) (*configs.Watch, error) {
+	w, err := configs.LoadWatch(path)
+	var all *configs.Error
+	if errors.As(err, &all) {
+		all.Render(stderr)
+		return nil, &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has faults, listed above", path)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return w, w.RenderFaults(stderr, w.Warnings)
+}
+
+func printSummary(w io.Writer, file string, s *verify.Summary) {
+	fmt.Fprintf(w, "%s: %s (%s), grade %s; log %s, leaves %d to %d, %d windows, %d readings\n",
+		file, s.Verdict, s.Verdict.Chinese(), s.Grade, s.Log, s.Lo, s.Hi, s.Windows, s.Readings)
+	for _, r := range s.Reasons {
+		fmt.Fprintf(w, "  - %s\n    %s\n", r.En, r.Zh)
+	}
+}
+
+// exitOf is the exit code of a verdict.
+func exitOf(v verify.Verdict) error {
+	switch v {
+	case verify.Verified:
+		return nil
+	case verify.Gap:
+		return &cli.Error{Exit: cli.Fault}
+	case verify.Unreadable:
+		return &cli.Error{Exit: cli.Environment}
+	}
+	return &cli.Error{Exit: cli.NotVerified}
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"time"
+
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tallystick/tallystick/cmd/internal/broker"
+	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/configs"
+	"github.com/tallystick/tallystick/uplink"
+	"github.com/tallystick/tallystick/uplink/keyfile"
+	"github.com/tallystick/tallystick/uplink/lender"
+	"github.com/tallystick/tallystick/uplink/verify"
+)
+
+func newWatchCommand() *cobra.Command {
+	var config string
+	var asJSON, verbose bool
+	c := &cobra.Command{
+		Use:   "watch",
+		Short: "Follow the feeds of your boxes: verify, keep, confirm",
+		Long: `Subscribes to the boxes of the lender file, verifies each window, keeps it in an
+archive, and answers with signed receipts. Prints one line a leaf.
+
+` + cli.ExitCodes,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			w, err := loadWatch(config, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			level := slog.LevelWarn
+			if verbose {
+				level = slog.LevelDebug
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			l, err := newLender(w, printer(cmd.OutOrStdout(), asJSON), log)
+			if err != nil {
+				return err
+			}
+			if _, err := broker.Options(&w.Connection, "", log); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "following %d boxes at %s as %s, archive in %s\n", len(w.Boxes), w.Broker, w.Name, w.Directory)
+			return l.Run(cmd.Context())
+		},
+	}
+	c.Flags().StringVarP(&config, "config", "c", "lender.yaml", "lender file")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a leaf on stdout")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log each connection and receipt")
+	return c
+}
+
+func newLender(w *configs.Watch, show func(string, verify.Result), log *slog.Logger) (*lender.Lender, error) {
+	key, _, err := keyfile.Load(w.Key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &cli.Error{Exit: cli.Usage, Code: "E-502", Text: fmt.Sprintf("key file %s does not exist", w.Key), Hint: "make it: tally-lender keygen " + w.Key}
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg := lender.Config{
+		Name: string(w.Name), Key: key, Dir: w.Directory, Patience: w.Patience, Logger: log, OnWindow: show,
+		Dial: func(ctx context.Context) (uplink.Session, error) {
+			return broker.Dial(ctx, &w.Connection, "tally-lender-"+string(w.Name), nil, log)
+		},
+		OnEvent: func(e lender.Event) { report(log, e) },
+	}
+	for i := range w.Boxes {
+		cfg.Boxes = append(cfg.Boxes, lender.Box{Name: string(w.Boxes[i].Name), Key: w.Boxes[i].Key[:]})
+	}
+	return lender.New(cfg)
+}
+
+// report logs what is no window.
+func report(log *slog.Logger, e lender.Event) {
+	attrs := []any{}
+	if e.Box != "" {
+		attrs = append(attrs, "box", e.Box, "log", e.Log)
+	}
+	if e.Hi > 0 {
+		attrs = append(attrs, "from", e.Lo, "to", e.Hi)
+	}
+	if e.Err != nil {
+		attrs = append(attrs, "err", e.Err)
+	}
+	switch e.Kind {
+	case lender.Connected, lender.NewLog, lender.Filled:
+		log.Info(string(e.Kind), attrs...)
+	default:
+		log.Warn(string(e.Kind), attrs...)
+	}
+}
+
+// line is one line of --json. Value is an exact decimal string, or null.
+type line struct {
+	Log      string   `json:"log"`
+	Box      string   `json:"box"`
+	N        uint64   `json:"n"`
+	Type     string   `json:"type"`
+	From     string   `json:"from"`
+	To       string   `json:"to"`
+	Readings int      `json:"readings"`
+	Verdict  string   `json:"verdict"`
+	Grade    string   `json:"grade"`
+	Reasons  []string `json:"reasons"`
+	Values   []value  `json:"values"`
+}
+
+type value struct {
+	Meter    string  `json:"meter"`
+	Quantity string  `json:"quantity"`
+	Value    *string `json:"value"`
+	Unit     string  `json:"unit"`
+	Quality  string  `json:"quality"`
+	Time     string  `json:"time"`
+}
+
+const stamp = "2006-01-02T15:04:05.000Z07:00"
+
+func printer(out io.Writer, asJSON bool) func(string, verify.Result) {
+	enc := json.NewEncoder(out)
+	return func(box string, r verify.Result) {
+		if asJSON {
+			_ = enc.Encode(toLine(box, r)) // a closed stdout must not stop the receipts
+			return
+		}
+		fmt.Fprintf(out, "%s %s %-8s %6d  %s  %s %s  %s %4d readings  %s\n", r.From.Local().Format(time.DateTime), box, r.Type, r.N,
+			r.Verdict, r.Verdict.Chinese(), r.Grade, r.To.Sub(r.From), r.Readings, strings.Join(texts(r.Reasons), "; "))
+	}
+}
+
+func toLine(box string, r verify.Result) line {
+	l := line{
+		Log: r.Log.String(), Box: box, N: r.N, Type: r.Type.String(), From: r.From.UTC().Format(stamp), To: r.To.UTC().Format(stamp),
+		Readings: r.Readings, Verdict: string(r.Verdict), Grade: string(r.Grade), Reasons: texts(r.Reasons), Values: []value{},
+	}
+	if r.Window == nil {
+		return l
+	}
+	for v := range r.Window.Values() {
+		j := value{Meter: v.Meter, Quantity: v.Quantity, Unit: v.Unit, Quality: v.Code.String(), Time: v.Time.Format(stamp)}
+		if v.Code.HasValue() {
+			s := v.Decimal()
+			j.Value = &s
+		}
+		l.Values = append(l.Values, j)
+	}
+	return l
+}
+
+func texts(rs []verify.Reason) []string {
+	ts := make([]string, len(rs))
+	for i, r := range rs {
+		ts[i] = r.En
+	}
+	return ts
+}

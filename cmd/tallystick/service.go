@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/kardianos/service"
+	"github.com/spf13/cobra"
+
+	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/packaging"
+)
+
+const (
+	serviceName    = "tallystick"
+	serviceSummary = "Tallystick meter evidence agent"
+)
+
+func newServiceCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "service",
+		Short: "Install, start or stop tallystick as a system service",
+		Long: `Runs "tallystick run" under the system's service manager (systemd with a
+hardened unit of our own, procd, or Windows services).`,
+	}
+	for _, s := range []struct {
+		use, short string
+		do         func(service.Service, io.Writer) error
+	}{
+		{"install", "Install the service, to start with the system", func(s service.Service, w io.Writer) error {
+			if err := s.Install(); err != nil {
+				return err
+			}
+			fmt.Fprintf(w, "installed %s under %s; start it with: tallystick service start\n", serviceName, s.Platform())
+			return nil
+		}},
+		{"uninstall", "Remove the service; the history and the key stay", func(s service.Service, _ io.Writer) error { return s.Uninstall() }},
+		{"start", "Start the service", func(s service.Service, _ io.Writer) error { return s.Start() }},
+		{"stop", "Stop the service; it seals the open window first", func(s service.Service, _ io.Writer) error { return s.Stop() }},
+		{"status", "Say whether the service runs", status},
+	} {
+		c.AddCommand(&cobra.Command{
+			Use: s.use, Short: s.short, Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				svc, err := newService(a.config, nil)
+				if err != nil {
+					return err
+				}
+				if s.use == "install" {
+					if _, err := a.load(); err != nil { // a wrong file would only fail later, unseen
+						return err
+					}
+				}
+				return serviceError(s.use, s.do(svc, cmd.ErrOrStderr()))
+			},
+		})
+	}
+	return c
+}
+
+func status(s service.Service, w io.Writer) error {
+	st, err := s.Status()
+	switch {
+	case errors.Is(err, service.ErrNotInstalled):
+		fmt.Fprintln(w, "not installed")
+		return &cli.Error{Exit: cli.Fault, Hint: "tallystick service install"}
+	case err != nil:
+		return err
+	case st == service.StatusRunning:
+		fmt.Fprintln(w, "running")
+		return nil
+	}
+	fmt.Fprintln(w, "stopped")
+	return &cli.Error{Exit: cli.Fault, Hint: "tallystick service start"}
+}
+
+func serviceError(what string, err error) error {
+	var known *cli.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	e := &cli.Error{Exit: cli.Environment, Code: "E-601", Text: fmt.Sprintf("%s service: %v", what, err)}
+	switch {
+	case runtime.GOOS != "windows" && os.Geteuid() != 0:
+		e.Hint = "service commands need root: sudo tallystick service " + what
+	case errors.Is(err, service.ErrNoServiceSystemDetected):
+		e.Hint = "no service manager found; run it yourself: tallystick run"
+	}
+	return e
+}
+
+// newService describes the service to the service manager. program is nil
+// where the service itself is not to run.
+func newService(config string, program service.Interface) (service.Service, error) {
+	path, err := filepath.Abs(config) // the manager starts us in another directory
+	if err != nil {
+		return nil, err
+	}
+	if program == nil {
+		program = idle{}
+	}
+	return service.New(program, &service.Config{
+		Name:        serviceName,
+		DisplayName: "Tallystick",
+		Description: serviceSummary,
+		Arguments:   []string{"run", "--config", path, "--last-good"},
+		Option: service.KeyValue{
+			"SystemdScript":          packaging.SystemdUnit(),
+			"OnFailure":              "restart",
+			"OnFailureDelayDuration": "5s",
+		},
+	})
+}
+
+// idle stands for the program in commands that only talk to the manager.
+type idle struct{}
+
+func (idle) Start(service.Service) error { return nil }
+func (idle) Stop(service.Service) error  { return nil }
+
+// windowsProgram runs the agent under a manager that calls back (Windows).
+// Start must return at once; Stop waits for the agent to keep its promise.
+type windowsProgram struct {
+	run    func(context.Context) error
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func (p *windowsProgram) Start(s service.Service) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel, p.done = cancel, make(chan error, 1)
+	go func() { p.done <- p.run(ctx) }()
+	return nil
+}
+
+func (p *windowsProgram) Stop(service.Service) error {
+	p.cancel()
+	return <-p.done
+}

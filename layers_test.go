@@ -1,0 +1,123 @@
+package tallystick
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"os"
+)
+
+const module = "github.com/tallystick/tallystick/"
+
+// may lists, for every package of the house, what else of the house its code
+// may import; tests may import more. "x/*" stands for everything below x.
+var may = map[string][]string{
+	".":                   {},
+	"drivers":             {},
+	"drivers/line":        {"drivers"},
+	"drivers/modbus":      {"drivers"},
+	"drivers/profile":     {"drivers", "configs/strict"}, // one strict YAML reader for all files of ours
+	"drivers/sim":         {"drivers", "drivers/*"},
+	"buffer":              {"buffer/*"},
+	"buffer/vfs":          {},
+	"buffer/vfs/crashfs":  {"buffer/vfs"},
+	"uplink":              {"uplink/evidence"},
+	"uplink/evidence":     {},
+	"uplink/verify":       {"uplink/evidence"},
+	"uplink/mqtt":         {},
+	"uplink/keyfile":      {}, // both ends keep a key
+	"uplink/lender":       {"uplink", "uplink/*"},
+	"agent":               {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence"},
+	"agent/identity":      {"uplink/keyfile"},
+	"agent/schedule":      {},
+	"configs":             {"configs/strict"},
+	"configs/strict":      {},
+	"cmd/internal/cli":    {},
+	"cmd/internal/broker": {"configs", "uplink", "uplink/mqtt"},
+	// The only place where the field side, the log and the uplink meet; shared
+	// by the agent's binary and the demo.
+	"cmd/internal/assembly": {"cmd/internal/broker", "agent", "agent/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
+	"cmd/tallystick":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*", "packaging"},
+	"cmd/tally-lender":      {"cmd/internal/broker", "cmd/internal/cli", "configs", "configs/*", "uplink", "uplink/*"},
+	"cmd/tally-sim":         {"cmd/internal/cli", "drivers", "drivers/*"},
+	"cmd/tally-demo":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
+	"packaging":             {},
+}
+
+// only names the packages whose code may import a library that has one room.
+var only = map[string][]string{
+	"github.com/eclipse/paho.mqtt.golang": {"uplink/mqtt"},
+	"github.com/goburrow/modbus":          {"drivers/modbus"},
+	"go.bug.st/serial":                    {"drivers/line"},
+	"github.com/kardianos/service":        {"cmd/tallystick"},
+	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo"},
+	"github.com/veraison/go-cose":         {"uplink/evidence"},
+	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify"},
+	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
+	"testing":                             {},
+}
+
+func TestArrows(t *testing.T) {
+	seen := map[string]bool{}
+	err := fs.WalkDir(os.DirFS("."), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || (d.Name() != "." && strings.HasPrefix(d.Name(), "."))) {
+			return fs.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		pkg := path.Dir(name)
+		seen[pkg] = true
+		allowed, known := may[pkg]
+		if !known {
+			t.Errorf("package %s is not in the table: say in layers_test.go what it may import", pkg)
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, imp := range f.Imports {
+			target, err := strconv.Unquote(imp.Path.Value)
+			if err != nil {
+				return err
+			}
+			if ours, ok := strings.CutPrefix(target, module); ok {
+				if !slices.ContainsFunc(allowed, func(a string) bool { return covers(a, ours) }) {
+					t.Errorf("%s: %s must not import %s", name, pkg, ours)
+				}
+				continue
+			}
+			for lib, rooms := range only {
+				if (target == lib || strings.HasPrefix(target, lib+"/")) && !slices.Contains(rooms, pkg) {
+					t.Errorf("%s: %s must not import %s, whose place is %v", name, pkg, target, rooms)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range may {
+		if !seen[pkg] {
+			t.Errorf("the table names package %s, which does not exist", pkg)
+		}
+	}
+}
+
+func covers(pattern, pkg string) bool {
+	if below, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(pkg, below)
+	}
+	return pattern == pkg
+}
