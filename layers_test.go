@@ -58,7 +58,7 @@ var only = map[string][]string{
 	"github.com/kardianos/service":        {"cmd/tallystick"},
 	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo"},
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
-	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify"},
+	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify", "uplink/lender"},
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
 	"testing":                             {},
 }

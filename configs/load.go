@@ -48,6 +48,15 @@ func (f File) RenderFaults(w io.Writer, faults []strict.Fault) error {
 // or Watch, as for strict.Positions.
 func (f File) Position(field any) strict.Pos { return f.at.Of(field) }
 
+// Refuse makes later faults about the file an *Error like those of reading it;
+// without faults it is nil.
+func (f File) Refuse(faults []strict.Fault) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	return &Error{faults, f.data}
+}
+
 // Profiles says which device profiles exist and which quantities each has.
 type Profiles map[string][]string
 

@@ -52,7 +52,7 @@ func Demo(seed uint64, dir string) (*Factory, []DemoMeter, error) {
 		share   int64 // thousandths of the pattern's 100 kW
 	}{
 		{"press-1", 0, 1, "eastron-sdm630", 1, 160},
-		{"press-2", 0, 2, "acrel-adw300", 40, 420},
+		{"press-2", 0, 2, "acrel-adw300", 1, 420},
 		{"lathe-1", 0, 3, "chint-dtsu666", 20, 90},
 		{"oven-1", 1, 1, "acrel-dtsd1352", 30, 280},
 		{"compressor", 1, 2, "eastron-sdm630", 1, 120},

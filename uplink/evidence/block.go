@@ -47,12 +47,6 @@ func appendBlock(dst []byte, salt [16]byte, ch Channel, seq uint64, body []byte)
 	return appendBytes(dst, body)
 }
 
-// BlockHeader reads the channel and sequence number of a block.
-func BlockHeader(b []byte) (ch Channel, seq uint64, err error) {
-	blk, _, err := splitBlock(b)
-	return blk.Channel, blk.Seq, err
-}
-
 func splitBlock(b []byte) (blk Block, body []byte, err error) {
 	r := reader{where: "block", b: b}
 	if n := r.head(majorArray, "array"); r.err == nil && n != 4 {

@@ -24,6 +24,7 @@ var codec = sync.OnceValue(func() codecs {
 		TagsMd:            cbor.TagsForbidden,
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
 		MaxNestedLevels:   8,
+		MaxArrayElements:  MaxMeters, // the longest list there is
 		MaxMapPairs:       1024,
 	}
 	enc, err := cbor.EncOptions{

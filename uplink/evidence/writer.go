@@ -141,7 +141,7 @@ func (w *Writer) Replay(delivery []byte) error {
 	case m.N < w.tree.N:
 		return nil
 	case m.N > w.tree.N:
-		return malformed("replay", "leaf %d follows leaf %d: the leaves between are missing", m.N, int64(w.tree.N)-1)
+		return malformed("replay", "leaf %d where leaf %d is expected: the leaves between are missing", m.N, w.tree.N)
 	case m.Root != root:
 		return malformed("replay", "leaf %d is signed over root %s, the leaves before it have root %s", m.N, m.Root, root)
 	}

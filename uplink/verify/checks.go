@@ -2,6 +2,8 @@ package verify
 
 import (
 	"crypto/ed25519"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -215,7 +217,7 @@ func checkChannelSet(in *incoming) bool {
 			in.fault(Gap, "channel-missing", in.m.N, ch)
 		}
 	}
-	for ch := range in.m.Channels {
+	for _, ch := range slices.Sorted(maps.Keys(in.m.Channels)) {
 		if _, ok := in.dict.Channels[ch]; !ok {
 			in.res.Channel = ch
 			in.fault(Unreadable, "channel-unknown", in.m.N, ch)
@@ -229,7 +231,8 @@ func checkChannelSet(in *incoming) bool {
 // lender or not.
 func checkChannelSequence(in *incoming) bool {
 	p := &in.v.pos
-	for ch, cd := range in.m.Channels {
+	for _, ch := range slices.Sorted(maps.Keys(in.m.Channels)) {
+		cd := in.m.Channels[ch]
 		want, known := p.seqs[ch]
 		if !known && !p.whole {
 			continue // first sight of it in a history that begins late

@@ -8,9 +8,30 @@ import (
 	"github.com/tallystick/tallystick/drivers/profile"
 )
 
-// Check finds what only the device profiles can tell about a site file, each
+// Load reads a site file and checks it against the profiles known. Everything
+// wrong with the file comes back as one *configs.Error.
+func Load(path string) (*configs.Site, error) {
+	lib, err := profile.Builtin()
+	if err != nil {
+		return nil, err
+	}
+	known, err := Known(lib)
+	if err != nil {
+		return nil, err
+	}
+	site, err := configs.LoadSite(path, known)
+	if err != nil {
+		return nil, err
+	}
+	if err := site.Refuse(check(site, lib)); err != nil {
+		return nil, err
+	}
+	return site, nil
+}
+
+// check finds what only the device profiles can tell about a site file, each
 // fault at its place.
-func Check(site *configs.Site, lib *profile.Library) []strict.Fault {
+func check(site *configs.Site, lib *profile.Library) []strict.Fault {
 	var faults []strict.Fault
 	for i := range site.Meters {
 		m := &site.Meters[i]
