@@ -16,7 +16,6 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/configs/strict"
-	"github.com/tallystick/tallystick/drivers/profile"
 )
 
 // version is set by the build (Makefile).
@@ -87,24 +86,13 @@ func (a *app) load() (*configs.Site, error) {
 // read reads the site file and renders its faults, or its warnings, on stderr.
 // Without a site there is at least one fault.
 func (a *app) read() (*configs.Site, []strict.Fault, error) {
-	lib, err := profile.Builtin()
-	if err != nil {
-		return nil, nil, err
-	}
-	known, err := assembly.Known(lib)
-	if err != nil {
-		return nil, nil, err
-	}
-	site, err := configs.LoadSite(a.config, known)
+	site, err := assembly.Load(a.config)
 	var all *configs.Error
 	if errors.As(err, &all) {
 		return nil, all.Faults, all.Render(a.stderr)
 	}
 	if err != nil {
 		return nil, nil, err
-	}
-	if faults := assembly.Check(site, lib); len(faults) > 0 {
-		return nil, faults, site.RenderFaults(a.stderr, faults)
 	}
 	return site, nil, site.RenderFaults(a.stderr, site.Warnings)
 }

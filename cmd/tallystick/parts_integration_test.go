@@ -20,29 +20,18 @@ import (
 // The real parts of an end-to-end test: our own binaries as users run them,
 // and a mosquitto.
 
-// build compiles the commands once per test binary.
+// build compiles the commands once a test binary, into a directory that stays.
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "tallystick-bin-")
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-o", dir, "./cmd/tallystick", "./cmd/tally-lender", "./cmd/tally-sim")
+	dir := filepath.Join(os.TempDir(), "tallystick-integration-bin")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+string(filepath.Separator),
+		"./cmd/tallystick", "./cmd/tally-lender", "./cmd/tally-sim")
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%v: %s", err, out)
 	}
 	return dir, nil
 })
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, err := build(); err == nil {
-		os.RemoveAll(dir)
-	}
-	os.Exit(code)
-}
 
 func binary(t testing.TB, name string) string {
 	t.Helper()

@@ -94,17 +94,26 @@ func serviceError(what string, err error) error {
 	return e
 }
 
-// newService describes the service to the service manager. program is nil
+// newService is the service as this system's manager sees it. program is nil
 // where the service itself is not to run.
 func newService(config string, program service.Interface) (service.Service, error) {
-	path, err := filepath.Abs(config) // the manager starts us in another directory
+	c, err := serviceConfig(config)
 	if err != nil {
 		return nil, err
 	}
 	if program == nil {
 		program = idle{}
 	}
-	return service.New(program, &service.Config{
+	return service.New(program, c)
+}
+
+// serviceConfig describes the service to any service manager.
+func serviceConfig(config string) (*service.Config, error) {
+	path, err := filepath.Abs(config) // the manager starts us in another directory
+	if err != nil {
+		return nil, err
+	}
+	return &service.Config{
 		Name:        serviceName,
 		DisplayName: "Tallystick",
 		Description: serviceSummary,
@@ -114,7 +123,7 @@ func newService(config string, program service.Interface) (service.Service, erro
 			"OnFailure":              "restart",
 			"OnFailureDelayDuration": "5s",
 		},
-	})
+	}, nil
 }
 
 // idle stands for the program in commands that only talk to the manager.
