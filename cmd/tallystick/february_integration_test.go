@@ -64,7 +64,7 @@ func TestIntegrationFebruary(t *testing.T) {
 	tallystick, lender := binary(t, "tallystick"), binary(t, "tally-lender")
 
 	tty := filepath.Join(dir, "meter")
-	sim := start(t, binary(t, "tally-sim"), "--line", "rtu:"+tty+"@9600-8N1", "--meter", "1=eastron-sdm630,base=50000",
+	sim := start(t, binary(t, "tally-sim"), "--line", "rtu:"+tty+"@9600-8N1", "--meter", "1=eastron-sdm630,base=10000",
 		"--load-curve", curve, "--from", "2018-02-01", "--to", "2018-03-01", "--speed", "24000", "--hold", "first-poll+5s", "--json")
 	eventually(t, 10*time.Second, "the simulator is ready", func() bool { return len(sim.output()) > 0 })
 
