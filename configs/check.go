@@ -291,6 +291,9 @@ func (c *checker) lineOf(s *Site, m *Meter) *Line {
 	}
 	var names []string
 	for _, l := range s.Lines {
+		if l.Name == "" {
+			return nil // it may be the one meant; its own fault is listed
+		}
 		names = append(names, string(l.Name))
 	}
 	c.fault(&m.Line, CodeLine, suggestion(m.Line, names, "lines"), "meter %s is on line %s, which does not exist", m.Name, quote(m.Line))

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/tallystick/tallystick/configs"
 )
 
 var update = flag.Bool("update", false, "write testdata/faults.txt anew, to be read before it is checked in")
@@ -152,5 +154,13 @@ func TestFaults(t *testing.T) {
 		}
 	} else if len(want) != len(cases) {
 		t.Errorf("%d cases, %d in the golden file", len(cases), len(want))
+	}
+}
+
+// A fault in a line's name is one fault, not one more for each meter on it.
+func TestMeterOnALineWithoutName(t *testing.T) {
+	_, err := configs.ParseSite("s.yaml", []byte("site: {name: x}\nlines:\n  - {nam: a, port: /dev/ttyUSB9}\nmeters:\n  - {name: m, line: a, address: 5, profile: p}\n"), nil)
+	if err == nil || strings.Contains(err.Error(), configs.CodeLine) {
+		t.Errorf("%v, want the fault of the line alone", err)
 	}
 }
