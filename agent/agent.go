@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -134,8 +135,17 @@ func (a *Agent) drain(ctx context.Context, shippers []Shipper) {
 	wg.Wait()
 }
 
+// shippers makes one shipper a lender and forgets the cursors of lenders the
+// site no longer has, which would hold back deletion for ever.
 func (a *Agent) shippers() ([]Shipper, error) {
 	var ss []Shipper
+	for name := range a.led.log.Cursors() {
+		if !slices.ContainsFunc(a.site.Lenders, func(l Lender) bool { return l.Name == name }) {
+			if err := a.led.log.RemoveCursor(name); err != nil {
+				return nil, err
+			}
+		}
+	}
 	for _, l := range a.site.Lenders {
 		c, err := a.led.log.Cursor(l.Name)
 		if err != nil {

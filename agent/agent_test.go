@@ -399,6 +399,59 @@ func TestPollsNotMadeAreStated(t *testing.T) {
 	})
 }
 
+// A lender that is no longer in the site file must not hold back deletion, nor
+// make the box state losses nobody suffers.
+func TestCursorOfAFormerLenderIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSite(t.TempDir(), &device{})
+		s.Lenders = []Lender{{Name: "bank-a", Ship: func(Feed) (Shipper, error) { return deaf{}, nil }}}
+		runFor(t, s, time.Minute)
+		s.Lenders[0].Name = "bank-b"
+		runFor(t, s, time.Minute)
+		a, err := Open(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.led.close()
+		if c := a.led.log.Cursors(); len(c) != 1 || c["bank-b"] != 0 {
+			t.Fatalf("cursors %v, want bank-b alone", c)
+		}
+	})
+}
+
+// A loss that a crash kept from being stated is stated after the next start.
+func TestLossIsStatedAfterACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSite(t.TempDir(), &device{})
+		s.Quota = 64 << 10
+		s.Lenders = []Lender{{Name: "bank-a", Ship: func(Feed) (Shipper, error) { return deaf{}, nil }}}
+		runFor(t, s, 5*time.Hour)
+		a, err := Open(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.led.close()
+		first := a.led.log.First()
+		if first == 0 {
+			t.Fatal("the quota dropped nothing: the test shows nothing")
+		}
+		if err := a.led.loss(); err != nil {
+			t.Fatal(err)
+		}
+		rec, err := a.led.log.Read(a.led.log.Next()-1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := evidence.ParseDelivery(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := d.Manifest.Lost; len(l) != 1 || l[0].Lo != 0 || l[0].Hi != first-1 {
+			t.Fatalf("stated as lost: %+v, want 0 to %d", l, first-1)
+		}
+	})
+}
+
 // deaf is a shipper whose lender never confirms anything.
 type deaf struct{}
 

@@ -46,6 +46,20 @@ type past struct {
 	damaged    []string // what could not be read, in words
 }
 
+// note keeps what a log's recovery found, for people.
+func (p *past) note(what string, r buffer.Recovery) {
+	for _, d := range r.Damaged {
+		p.damaged = append(p.damaged, fmt.Sprintf("%s: %v cannot be read", what, d))
+	}
+	for _, f := range r.Faults {
+		p.damaged = append(p.damaged, what+": "+f)
+	}
+}
+
+// ErrRolledBack says that a history once went further than it does now. To go on
+// would sign a second history over indexes that lenders may have.
+var ErrRolledBack = errors.New("the history once went further than it does now: the disk lost what was recorded, or an older copy was put back")
+
 // openLedger opens the history below s.Dir, beginning it with a genesis leaf
 // where there is none.
 func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p past, err error) {
@@ -65,8 +79,9 @@ func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p p
 			log.Close()
 		}
 	}()
-	for _, d := range rec.Damaged {
-		p.damaged = append(p.damaged, fmt.Sprintf("sealed log: %v", d))
+	p.note("sealed log", rec)
+	if rec.TailLost {
+		return nil, p, fmt.Errorf("%s: %w", s.Dir, ErrRolledBack)
 	}
 	if log.Next() == 0 {
 		err = l.begin(s, dict)
@@ -77,7 +92,11 @@ func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p p
 		return nil, p, err
 	}
 	l.source.setMeta(l.writer.Meta())
-	return l, p, l.openJournal(fsys, &p)
+	if err = l.openJournal(fsys, &p); err != nil {
+		return nil, p, err
+	}
+	l.lose(rec.Behind) // said again: the run before may not have come to say it
+	return l, p, nil
 }
 
 // segmentBytes keeps a segment, the unit in which old leaves are let go, small
@@ -161,9 +180,7 @@ func (l *ledger) openJournal(fsys vfs.FS, p *past) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range rec.Damaged {
-		p.damaged = append(p.damaged, fmt.Sprintf("journal: %v", d))
-	}
+	p.note("journal", rec)
 	cols := columns(l.writer.Dictionary())
 	var b []byte
 	for n := j.First(); n < j.Next(); n++ {
@@ -294,17 +311,25 @@ func (l *ledger) shutdown(reason string) error {
 // lender has not confirmed, for the next loss leaf.
 func (l *ledger) trim() error {
 	t, err := l.log.Trim()
-	var lost buffer.Span // dropped before every lender had confirmed it
-	for i, u := range t.Undelivered {
-		if i == 0 {
-			lost = buffer.Span{Lo: u.Lo, Hi: u.Hi}
-		}
+	l.lose(t.Undelivered)
+	return err
+}
+
+// lose notes leaves dropped before some lender had confirmed them, for the next
+// loss leaf.
+func (l *ledger) lose(dropped []buffer.UndeliveredRange) {
+	if len(dropped) == 0 {
+		return
+	}
+	lost := buffer.Span{Lo: dropped[0].Lo, Hi: dropped[0].Hi}
+	for _, u := range dropped {
 		lost = buffer.Span{Lo: min(lost.Lo, u.Lo), Hi: max(lost.Hi, u.Hi)}
 	}
-	if lost.Hi > lost.Lo {
-		l.lost = append(l.lost, evidence.LostRange{Lo: lost.Lo, Hi: lost.Hi - 1, Reason: "quota"})
+	if n := len(l.lost); n > 0 && lost.Lo <= l.lost[n-1].Hi+1 {
+		l.lost[n-1].Hi = max(l.lost[n-1].Hi, lost.Hi-1)
+		return
 	}
-	return err
+	l.lost = append(l.lost, evidence.LostRange{Lo: lost.Lo, Hi: lost.Hi - 1, Reason: "quota"})
 }
 
 // journalize makes a batch of polls durable. An empty batch is nothing to do.

@@ -48,6 +48,9 @@ func explain(err error) *cli.Error {
 		e.Code, e.Hint = "E-403", "the disk or card does not keep what is written: look at dmesg, free some space, replace the card; nothing confirmed by a lender is lost"
 	case vfs.NoSpace(err):
 		e.Code, e.Hint = "E-404", "free space on that file system (df -h), or lower buffer: quota: in the site file; readings since the last flush are lost, and the next start says so under signature"
+	case errors.Is(err, agent.ErrRolledBack):
+		e.Code, e.Exit = "E-412", cli.NotVerified
+		e.Hint = "put the newest copy of that directory back; if there is none, move it away to begin a new history, which every lender must accept first"
 	case errors.Is(err, agent.ErrNoHistory):
 		e.Code, e.Hint = "E-406", "start the agent first: tallystick run"
 	case errors.As(err, &damaged), errors.As(err, &format), errors.Is(err, evidence.ErrSignature):
