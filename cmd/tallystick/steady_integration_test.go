@@ -4,13 +4,17 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
 // BenchmarkSteadyState measures the agent as users run it: 50 meters with 20
@@ -23,7 +27,7 @@ import (
 //	first-poll-ms  from the start of the process to its first poll
 //	binary-MB      the stripped static binary
 //	flash-B/value  written to disk by the process
-//	wire-B/value   payload of the deliveries
+//	wire-B/value   payload of the window deliveries
 func BenchmarkSteadyState(b *testing.B) {
 	const meters, values, length = 50, 20, 3 * time.Minute
 	dir := b.TempDir()
@@ -85,10 +89,6 @@ buffer: {directory: %s}
 		if len(archives) != 1 {
 			b.Fatalf("%d archives at the lender", len(archives))
 		}
-		info, err := os.Stat(archives[0])
-		if err != nil {
-			b.Fatal(err)
-		}
 		bin, err := os.Stat(tallystick)
 		if err != nil {
 			b.Fatal(err)
@@ -99,7 +99,37 @@ buffer: {directory: %s}
 		b.ReportMetric(float64(first.Sub(began).Milliseconds()), "first-poll-ms")
 		b.ReportMetric(float64(bin.Size())/1e6, "binary-MB")
 		b.ReportMetric(float64(io1-io0)/polled, "flash-B/value")
-		b.ReportMetric(float64(info.Size())/float64(readings), "wire-B/value")
+		b.ReportMetric(float64(windowBytes(b, archives[0]))/float64(readings), "wire-B/value")
+	}
+}
+
+// windowBytes is the size of the window deliveries in a bundle.
+func windowBytes(b *testing.B, path string) (n int) {
+	b.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	r, err := evidence.NewBundleReader(f)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for {
+		d, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return n
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		u, err := evidence.ParseDelivery(d)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if u.Manifest.Type == evidence.WindowLeaf {
+			n += len(d)
+		}
 	}
 }
 
