@@ -110,13 +110,6 @@ func types(rs []verify.Result) (s []string) {
 	return s
 }
 
-func expect(t *testing.T, got []string, want ...string) {
-	t.Helper()
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Fatalf("leaves %v, want %v", got, want)
-	}
-}
-
 func TestEveryReadingArrivesOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &device{}

@@ -10,15 +10,15 @@ import "time"
 
 // Plan is the plan of one line. It belongs to that line's poller.
 type Plan struct {
-	interval []time.Duration
-	due      []time.Time
+	interval []int64 // ns
+	due      []int64 // Unix ns
 }
 
 // New plans one entry per interval, all due at start. Intervals are positive.
 func New(start time.Time, intervals []time.Duration) *Plan {
-	p := &Plan{interval: intervals, due: make([]time.Time, len(intervals))}
-	for i := range p.due {
-		p.due[i] = start
+	p := &Plan{interval: make([]int64, len(intervals)), due: make([]int64, len(intervals))}
+	for i, iv := range intervals {
+		p.interval[i], p.due[i] = int64(iv), start.UnixNano()
 	}
 	return p
 }
@@ -27,40 +27,38 @@ func New(start time.Time, intervals []time.Duration) *Plan {
 // time come in the order they were given in, so no meter is starved. It returns
 // -1 for an empty plan.
 func (p *Plan) Next() (i int, due time.Time) {
-	i = -1
+	if len(p.due) == 0 {
+		return -1, time.Time{}
+	}
 	for j, d := range p.due {
-		if i < 0 || d.Before(due) {
-			i, due = j, d
+		if d < p.due[i] {
+			i = j
 		}
 	}
-	return i, due
+	return i, time.Unix(0, p.due[i])
 }
 
 // Done moves entry i, polled until now, to its next grid time after now, and
 // returns how many grid times were passed over meanwhile: polls that were due
-// and not made. A clock that was set back by more than one interval does not
-// make the entry wait until the old time returns.
+// and not made.
 func (p *Plan) Done(i int, now time.Time) (skipped int) {
 	iv := p.interval[i]
-	next := grid(now, iv)
-	if due := p.due[i]; next.After(due) {
-		skipped = max(0, int(next.Sub(grid(due, iv))/iv))
+	next := grid(now.UnixNano(), iv)
+	if was := grid(p.due[i], iv); next > was {
+		skipped = int((next - was) / iv)
 	}
 	p.due[i] = next
 	return skipped
 }
 
 // Rebase tells the plan that the wall clock was set: everything becomes due on
-// the new grid.
+// the new grid. Without it a clock set back would hold every entry until the
+// old time returns.
 func (p *Plan) Rebase(now time.Time) {
 	for i, iv := range p.interval {
-		p.due[i] = grid(now, iv)
+		p.due[i] = grid(now.UnixNano(), iv)
 	}
 }
 
-// grid is the first multiple of iv after t, without monotonic part.
-func grid(t time.Time, iv time.Duration) time.Time {
-	ns := t.UnixNano()
-	ns -= ns % int64(iv)
-	return time.Unix(0, ns).Add(iv)
-}
+// grid is the first multiple of iv after t.
+func grid(t, iv int64) int64 { return t - t%iv + iv }
