@@ -512,6 +512,45 @@ func TestJournalIsLetGo(t *testing.T) {
 	}
 }
 
+// Every way to an anchor gives the same: the one at hand, and the one rolled
+// forward from a segment's start.
+func TestAnchors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSite(t.TempDir(), &device{})
+		s.Quota = 512 << 10 // several segments
+		runFor(t, s, 90*time.Minute)
+		a, err := Open(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.led.close()
+		src := a.Source()
+		var want evidence.Anchor
+		var rec []byte
+		for n := src.First(); n < src.Next(); n++ {
+			got, err := src.Anchor(n)
+			if err != nil || got.Root() != want.Root() {
+				t.Fatalf("anchor of leaf %d: root %v, want %v (%v)", n, got.Root(), want.Root(), err)
+			}
+			if rec, err = src.Read(n, rec[:0]); err != nil {
+				t.Fatal(err)
+			}
+			d, err := evidence.ParseDelivery(rec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want.Append(d.Hash())
+		}
+		for range 2 {
+			got, err := src.Anchor(src.Next())
+			if err != nil || got.Root() != want.Root() {
+				t.Fatalf("anchor of the next leaf: root %v, want %v (%v)", got.Root(), want.Root(), err)
+			}
+			src.newest.Store(nil) // now from the log
+		}
+	})
+}
+
 func TestWindowTooLargeToSealIsRefusedAtTheStart(t *testing.T) {
 	s := testSite(t.TempDir(), &device{})
 	s.Lines[0].Meters[0].Interval = time.Millisecond

@@ -11,8 +11,9 @@ import (
 // Source is the durable log as shippers and the exporter read it. Record n of
 // the log is leaf n. All methods may be called from any goroutine.
 type Source struct {
-	log  *buffer.Log
-	meta atomic.Pointer[[]byte]
+	log    *buffer.Log
+	meta   atomic.Pointer[[]byte]
+	newest atomic.Pointer[evidence.Anchor] // behind the newest durable leaf
 }
 
 // First is the oldest leaf the box still has.
@@ -27,9 +28,13 @@ func (s *Source) Read(n uint64, dst []byte) ([]byte, error) { return s.log.Read(
 // Wait returns when leaf n is durable, or with ctx's error.
 func (s *Source) Wait(ctx context.Context, n uint64) error { return s.log.Wait(ctx, n) }
 
-// Anchor is the compact range of the leaves before n, rolled forward from the
-// start of the segment that holds n.
+// Anchor is the compact range of the leaves before n: at hand for the newest,
+// which every receipt in time asks for, else rolled forward from the start of
+// the segment that holds n.
 func (s *Source) Anchor(n uint64) (evidence.Anchor, error) {
+	if a := s.newest.Load(); a != nil && a.N == n {
+		return *a, nil
+	}
 	return anchorAt(s.log, n)
 }
 

@@ -229,7 +229,12 @@ func (l *ledger) store(delivery []byte) error {
 	if want := l.writer.N() - 1; n != want {
 		return fmt.Errorf("leaf %d was stored as record %d of %s: something else has written there", want, n, l.dir)
 	}
-	return l.log.Sync()
+	if err := l.log.Sync(); err != nil {
+		return err
+	}
+	a := l.writer.Anchor()
+	l.source.newest.Store(&a)
+	return nil
 }
 
 // restart states in the history what became of the run before: the windows it
