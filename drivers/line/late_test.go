@@ -54,7 +54,7 @@ func crc(b []byte) uint16 {
 // or always answer the question before: thousands of polls through the real
 // line and driver, and not one value given to another register or poll.
 func TestNoValueIsMisassigned(t *testing.T) {
-	const polls = 2000
+	const polls = 1000
 	interval := time.Second
 	lines := map[string]struct {
 		cfg     Config

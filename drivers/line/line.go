@@ -314,6 +314,9 @@ func (l *Line) open(ctx context.Context) *drivers.Fault {
 func (l *Line) lose(err error) *drivers.Fault {
 	l.Close()
 	l.lostBy = plain(err)
+	if l.lostBy == errClosed && l.cfg.Serial != nil {
+		l.lostBy = errUnplugged
+	}
 	l.retryAt = time.Now().Add(l.retry)
 	l.retry = min(2*l.retry, lastRetry)
 	return &drivers.Fault{Kind: drivers.Disconnected, Err: fmt.Errorf("line %s: %w", l.cfg.Name, l.lostBy)}

@@ -90,7 +90,7 @@ func TestFaults(t *testing.T) {
 		"hang-up": {func(w *wire) {
 			w.after(5*time.Millisecond, "<re")
 			time.AfterFunc(9*time.Millisecond, func() { w.hangUp(io.EOF) })
-		}, drivers.Disconnected, "line hall-a: closed by the other end"},
+		}, drivers.Disconnected, "line hall-a: port is gone: was its adapter unplugged?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -130,6 +130,32 @@ func TestUndecidedMatch(t *testing.T) {
 		_, err := on(server, w).Exchange(t.Context(), x)
 		wantFault(t, err, drivers.BadFrame, "5000 bytes")
 	})
+}
+
+// A buffer exactly full of noise is no silence.
+func TestBufferOfNoise(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *wire
+		w = newWire(func(int) { w.send(strings.Repeat("\xaa", bufferSize)) })
+		x := poll()
+		x.Match = func(b []byte) (int, int) { return len(b), 0 }
+		_, err := on(server, w).Exchange(t.Context(), x)
+		wantFault(t, err, drivers.BadFrame, "512 bytes")
+	})
+}
+
+// What a serial server says by itself after connecting, or a bus carried while
+// nobody listened, is no reply.
+func TestGreeting(t *testing.T) {
+	for _, cfg := range []Config{bus, server} {
+		synctest.Test(t, func(t *testing.T) {
+			var w *wire
+			w = newWire(func(int) { w.after(30*time.Millisecond, "<reply1>") })
+			w.after(20*time.Millisecond, "<reply9>")
+			reply, err := on(cfg, w).Exchange(t.Context(), poll())
+			want(t, reply, err, "<reply1>")
+		})
+	}
 }
 
 // What is in the input before the request is sent is not its reply.

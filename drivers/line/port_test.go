@@ -200,7 +200,7 @@ func TestSerialHangUp(t *testing.T) {
 		meter.Close() // unplugged in the middle of a frame
 	}()
 	_, err := l.Exchange(t.Context(), patient())
-	wantFault(t, err, drivers.Disconnected, "line hall-a: closed by the other end")
+	wantFault(t, err, drivers.Disconnected, "line hall-a: port is gone: was its adapter unplugged?")
 	_, err = l.Exchange(t.Context(), patient())
 	wantFault(t, err, drivers.Disconnected, "next try in")
 }

@@ -35,32 +35,26 @@ func newStream(f file) (port, error) {
 	return &stream{f, raw}, nil
 }
 
-func (s *stream) discard(b []byte) (total int, failed error) {
+func (s *stream) discard(b []byte) (total int, _ error) {
 	if err := s.SetReadDeadline(time.Time{}); err != nil {
 		return 0, err
 	}
 	err := s.raw.Read(func(fd uintptr) bool {
 		for {
 			n, err := unix.Read(int(fd), b)
-			switch {
-			case n > 0:
-				total += n
-			case err == unix.EINTR:
-			case err == unix.EAGAIN:
-				return true
-			case err == nil:
-				failed = io.EOF
-				return true
-			default:
-				failed = err
-				return true
+			if n <= 0 && err != unix.EINTR {
+				return true // empty; where it is closed or broken, the next read says so
 			}
+			total += max(n, 0)
 		}
 	})
-	return total, errors.Join(failed, err)
+	return total, err
 }
 
-var errClosed = errors.New("closed by the other end")
+var (
+	errClosed    = errors.New("closed by the other end")
+	errUnplugged = errors.New("port is gone: was its adapter unplugged?")
+)
 
 // plain takes the wrapping off an error of net and os, which repeats what the
 // message around it already says.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"syscall"
 	"time"
 
@@ -35,7 +34,7 @@ func dialTCP(ctx context.Context, address string) (port, error) {
 	}
 	c, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		if n := net.Error(nil); errors.As(err, &n) && n.Timeout() {
 			return nil, fmt.Errorf("connect to %s: no answer within %v", address, dialTimeout)
 		}
 		return nil, fmt.Errorf("connect to %s: %w", address, plain(err))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
-	"pgregory.net/rapid"
 )
 
 func newMeter(t *testing.T, cfg Config, line drivers.Exchanger) *Meter {
@@ -288,23 +286,29 @@ func TestAbsentRegister(t *testing.T) {
 
 // A hole the profile does not know of costs no register.
 func TestUnknownHole(t *testing.T) {
-	s, regs := counters(0, 1, 2, 6, 7, 12)
-	s.refuse = func(r Request) Exception {
-		if r.Address <= 4 && r.last() >= 4 {
-			return illegalAddress
+	for hole, want := range map[uint16]string{
+		4:  "0x0000+3 0x0006+7",
+		3:  "0x0000+3 0x0006+7",
+		9:  "0x0000+8 0x000C+1", // in a half of a half
+		11: "0x0000+8 0x000C+1",
+	} {
+		s, regs := counters(0, 1, 2, 6, 7, 12)
+		s.refuse = func(r Request) Exception {
+			if r.Address <= hole && r.last() >= int(hole) {
+				return illegalAddress
+			}
+			return 0
 		}
-		return 0
-	}
-	m := newMeter(t, config(regs, span(0, 20)), s)
-	got, err := read(m)
-	wantFault(t, err, "")
-	wantReadings(t, got, "1000 1001 1002 1006 1007 1012")
-	s.log()
-	got, err = read(m)
-	wantFault(t, err, "")
-	wantReadings(t, got, "1000 1001 1002 1006 1007 1012")
-	if log := s.log(); log != "0x0000+3 0x0006+7" {
-		t.Errorf("asked %s, want two requests around the hole", log)
+		m := newMeter(t, config(regs, span(0, 20)), s)
+		for range 2 {
+			s.log()
+			got, err := read(m)
+			wantFault(t, err, "")
+			wantReadings(t, got, "1000 1001 1002 1006 1007 1012")
+		}
+		if log := s.log(); log != want {
+			t.Errorf("hole at %d: asked %s, want %s around it", hole, log, want)
+		}
 	}
 }
 
@@ -331,6 +335,29 @@ func TestSmallerMaximum(t *testing.T) {
 	}
 	if n := len(m.Requests()); n > 5 {
 		t.Errorf("%d requests: %v", n, m.Requests())
+	}
+}
+
+// A meter that falls silent while it is found out what it refuses is left alone.
+func TestTimeoutWhileSplitting(t *testing.T) {
+	s, regs := counters(0, 1, 2, 3)
+	s.refuse = func(r Request) Exception {
+		if r.Count == 4 {
+			return illegalAddress
+		}
+		return 0
+	}
+	s.spoil = func(n int, reply []byte) []byte {
+		if n > 1 {
+			return nil
+		}
+		return reply
+	}
+	got, err := read(newMeter(t, config(regs, span(0, 9)), s))
+	wantFault(t, err, "read holding registers 0x0000+2 from meter press-1: timeout after 300ms")
+	wantReadings(t, got, "timeout timeout timeout timeout")
+	if log := s.log(); log != "0x0000+4 0x0000+2" {
+		t.Errorf("asked %s", log)
 	}
 }
 
@@ -429,6 +456,16 @@ func TestForeignReplies(t *testing.T) {
 	}
 }
 
+// The beginning of a long reply, broken off, does not hide a short refusal.
+func TestRefusalBehindBrokenReply(t *testing.T) {
+	s, regs := counters(0, 39)
+	s.refuse = func(Request) Exception { return 0x04 }
+	s.spoil = func(_ int, reply []byte) []byte { return append([]byte{7, 3, 80, 1, 2}, reply...) }
+	got, err := read(newMeter(t, config(regs, span(0, 39)), s))
+	wantFault(t, err, "read holding registers 0x0000+40 from meter press-1: exception 04 device failure")
+	wantReadings(t, got, "refused refused")
+}
+
 func TestGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, regs := counters(0, 50, 100)
@@ -460,96 +497,5 @@ func TestConfig(t *testing.T) {
 	m := newMeter(t, Config{Name: "m", Unit: 0, Framing: TCP, Registers: regs}, nil)
 	if err := m.Read(context.Background(), make([]drivers.Reading, 2)); err == nil || err.Error() != "meter m: 2 readings wanted of 1 registers" {
 		t.Error(err)
-	}
-}
-
-// The plan against every other partition of a few registers into requests.
-func TestPlanIsMinimal(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var regs []drivers.Register
-		address := uint16(0)
-		for range rapid.IntRange(1, 8).Draw(t, "registers") {
-			address += uint16(rapid.IntRange(0, 6).Draw(t, "hole"))
-			kind := rapid.SampledFrom([]drivers.Type{drivers.Uint16, drivers.Uint32, drivers.Uint64}).Draw(t, "type")
-			regs = append(regs, drivers.Register{Address: address, Type: kind})
-			address += uint16(kind.Words())
-		}
-		var ranges []drivers.Range
-		for range rapid.IntRange(0, 3).Draw(t, "ranges") {
-			from := uint16(rapid.IntRange(0, 40).Draw(t, "from"))
-			ranges = append(ranges, span(from, from+uint16(rapid.IntRange(0, 40).Draw(t, "length"))))
-		}
-		most := rapid.IntRange(4, 20).Draw(t, "max")
-		rand.New(rand.NewPCG(1, 2)).Shuffle(len(regs), func(i, j int) { regs[i], regs[j] = regs[j], regs[i] })
-
-		requests := plan(points(regs), ranges, most)
-		seen := map[int]bool{}
-		for _, r := range requests {
-			if int(r.Count) > most {
-				t.Fatalf("%v asks more than %d", r, most)
-			}
-			for _, p := range r.points {
-				if seen[p.index] {
-					t.Fatalf("register %d asked twice", p.index)
-				}
-				seen[p.index] = true
-			}
-			if !allowed(r.points, ranges, most) {
-				t.Fatalf("%v is not within %v", r, ranges)
-			}
-		}
-		if len(seen) != len(regs) {
-			t.Fatalf("%d of %d registers asked", len(seen), len(regs))
-		}
-		if least := fewest(points(regs), ranges, most); len(requests) != least {
-			t.Fatalf("%d requests %v, possible with %d", len(requests), requests, least)
-		}
-	})
-}
-
-// allowed reports whether one request may ask for all of group.
-func allowed(group []point, ranges []drivers.Range, most int) bool {
-	r := newRequest(group)
-	if int(r.Count) > most {
-		return false
-	}
-	if len(group) == 1 {
-		return true
-	}
-	return slices.ContainsFunc(ranges, func(g drivers.Range) bool { return g.Address <= r.Address && r.last() <= int(g.Last) })
-}
-
-// fewest tries all partitions.
-func fewest(list []point, ranges []drivers.Range, most int) int {
-	if len(list) == 0 {
-		return 0
-	}
-	best := len(list)
-	for set := range 1 << (len(list) - 1) {
-		group, rest := []point{list[0]}, []point(nil)
-		for i, p := range list[1:] {
-			if set>>i&1 == 1 {
-				group = append(group, p)
-			} else {
-				rest = append(rest, p)
-			}
-		}
-		if allowed(group, ranges, most) {
-			best = min(best, 1+fewest(rest, ranges, most))
-		}
-	}
-	return best
-}
-
-func TestBitsPerRequest(t *testing.T) {
-	var regs []drivers.Register
-	for a := range uint16(2500) {
-		regs = append(regs, drivers.Register{Table: drivers.Coil, Type: drivers.Bit, Address: a})
-	}
-	ranges := []drivers.Range{{Table: drivers.Coil, Last: 3000}}
-	for most, want := range map[int]int{125: 2000, 10: 160} {
-		if r := plan(points(regs), ranges, most); r[0].Count != uint16(want) {
-			t.Errorf("%d registers a request: %d bits, want %d", most, r[0].Count, want)
-		}
 	}
 }
