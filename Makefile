@@ -11,8 +11,10 @@ all:
 test:
 	go test ./...
 
+# The packages with tests on real parts, one after the other.
 integration:
-	go test -tags integration -timeout 20m -p 1 -run '^TestIntegration' ./...
+	go test -tags integration -timeout 20m -p 1 \
+		$$(git grep -l '^//go:build integration' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 race:
 	CGO_ENABLED=1 go test -race -short ./...
