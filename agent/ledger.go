@@ -229,7 +229,9 @@ func (l *ledger) store(delivery []byte) error {
 	if want := l.writer.N() - 1; n != want {
 		return fmt.Errorf("leaf %d was stored as record %d of %s: something else has written there", want, n, l.dir)
 	}
-	if err := l.log.Sync(); err != nil {
+	// An error other than ErrSync concerns the cursors alone, which the next
+	// Sync writes again; without them records would only be sent twice.
+	if err := l.log.Sync(); errors.Is(err, buffer.ErrSync) {
 		return err
 	}
 	a := l.writer.Anchor()

@@ -26,10 +26,7 @@ type model struct {
 	firstMax uint64              // the most any Trim may have dropped
 	saved    map[string]uint64   // cursors that were durable
 	cursors  map[string]uint64   // cursors as last set
-	// syncFailed says that an fsync failed in this history, of which a seal
-	// may be the victim.
-	syncFailed bool
-	life       int // counts restarts, so that no two lives write the same record
+	life     int                 // counts restarts, so that no two lives write the same record
 }
 
 func newModel() *model {
@@ -49,12 +46,8 @@ func (m *model) saw(l *Log) {
 // check compares a log just opened with the model, and takes over what it
 // found: that is durable from now on.
 func (m *model) check(l *Log, r Recovery) error {
-	// A file set aside is kept on purpose, see README.md, and a seal costs
-	// no record.
-	r.Faults = slices.DeleteFunc(r.Faults, func(f string) bool {
-		return strings.HasSuffix(f, "set aside by an earlier recovery") ||
-			m.syncFailed && strings.HasSuffix(f, "seal damaged or missing")
-	})
+	// A file set aside is kept on purpose, see README.md.
+	r.Faults = slices.DeleteFunc(r.Faults, func(f string) bool { return strings.HasSuffix(f, "set aside by an earlier recovery") })
 	switch {
 	case len(r.Faults) > 0 || len(r.Damaged) > 0 || r.TailLost || r.StateLost:
 		return fmt.Errorf("false alarm: %+v", r)
@@ -179,13 +172,14 @@ func (m *model) work(l *Log, r *rand.Rand, n int) error {
 	return nil
 }
 
-// life opens the log, compares it with the model, works, and closes it.
-func (m *model) lifetime(fsys vfs.FS, o Options, r *rand.Rand, n int) (checkErr, err error) {
-	l, rec, err := Open(fsys, dir, o)
+// lifetime opens the log, compares it with the model, works, and closes it or
+// is killed.
+func (m *model) lifetime(fsys *crashfs.FS, wrap func(vfs.FS) vfs.FS, o Options, r *rand.Rand, n int) (checkErr, err error) {
+	fsys.Kill()
+	l, rec, err := Open(wrap(fsys), dir, o)
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close() // also when already closed
 	if err := m.check(l, rec); err != nil {
 		if errors.Is(err, crashfs.ErrCrashed) {
 			return nil, err
@@ -195,15 +189,19 @@ func (m *model) lifetime(fsys vfs.FS, o Options, r *rand.Rand, n int) (checkErr,
 	if err := m.work(l, r, n); err != nil {
 		return nil, err
 	}
-	if r.IntN(3) == 0 {
+	if r.IntN(2) == 0 {
 		return nil, nil // killed
 	}
-	err = l.Close()
+	return nil, m.close(l)
+}
+
+func (m *model) close(l *Log) error {
+	err := l.Close()
 	if err == nil {
 		m.saved = cloneMap(m.cursors)
 	}
 	m.saw(l)
-	return nil, err
+	return err
 }
 
 // crashStates runs a random history with a crash at every operation, looks at
@@ -215,9 +213,9 @@ func crashStates(wrap func(vfs.FS) vfs.FS, seeds int, extra int) (states int, fa
 		for at := 1; ; at++ {
 			fsys, m := crashfs.New(), newModel()
 			fsys.CrashAt = at
-			checkErr, err := m.lifetime(wrap(fsys), o, rand.New(rand.NewPCG(seed, 1)), 14)
+			checkErr, err := m.lifetime(fsys, wrap, o, rand.New(rand.NewPCG(seed, 1)), 14)
 			if checkErr == nil && err == nil {
-				checkErr, err = m.lifetime(wrap(fsys), o, rand.New(rand.NewPCG(seed, 2)), 14)
+				checkErr, err = m.lifetime(fsys, wrap, o, rand.New(rand.NewPCG(seed, 2)), 14)
 			}
 			if checkErr != nil {
 				return states, fmt.Errorf("seed %d, before the crash: %w", seed, checkErr)
@@ -228,7 +226,7 @@ func crashStates(wrap func(vfs.FS) vfs.FS, seeds int, extra int) (states int, fa
 			if !errors.Is(err, crashfs.ErrCrashed) {
 				return states, fmt.Errorf("seed %d, operation %d: %w", seed, at, err)
 			}
-			for _, mode := range crashfs.Modes() {
+			for _, mode := range append(crashfs.Modes(), killed) {
 				tries := extra
 				if mode == crashfs.Nothing || mode == crashfs.Everything {
 					tries = 1
@@ -246,23 +244,28 @@ func crashStates(wrap func(vfs.FS) vfs.FS, seeds int, extra int) (states int, fa
 	return states, nil
 }
 
+// killed is the crash of the process alone.
+const killed crashfs.Mode = "killed"
+
 // afterCrash crashes three times, sooner or later: often enough within the
 // recovery from the crash before.
 func afterCrash(wrap func(vfs.FS) vfs.FS, fsys *crashfs.FS, m *model, o Options, mode crashfs.Mode, r *rand.Rand) error {
 	for range 3 {
-		fsys.Crash(mode, r)
+		if fsys.Kill(); mode != killed {
+			fsys.Crash(mode, r)
+		}
 		fsys.CrashAt = fsys.Ops() + 1 + r.IntN(60)
-		checkErr, err := m.lifetime(wrap(fsys), o, r, 10)
+		checkErr, err := m.lifetime(fsys, wrap, o, r, 10)
 		if checkErr != nil {
 			return checkErr
 		}
 		if err != nil && !errors.Is(err, crashfs.ErrCrashed) {
 			return err
 		}
-		mode = crashfs.Modes()[r.IntN(6)]
+		mode = append(crashfs.Modes(), killed)[r.IntN(7)]
 	}
-	fsys.Crash(mode, r)
-	checkErr, err := m.lifetime(wrap(fsys), o, r, 0)
+	fsys.Crash(crashfs.Modes()[r.IntN(6)], r)
+	checkErr, err := m.lifetime(fsys, wrap, o, r, 0)
 	return errors.Join(checkErr, err)
 }
 
@@ -430,12 +433,12 @@ func withFaults(wrap func(vfs.FS) vfs.FS, fsys *crashfs.FS, m *model, o Options,
 	r := rand.New(rand.NewPCG(seed, 3))
 	for range 4 {
 		*hit = false
+		fsys.Kill()
 		l, rec, err := Open(wrap(fsys), dir, o)
 		if err != nil {
 			continue
 		}
 		if err := m.check(l, rec); err != nil {
-			l.Close()
 			if *hit {
 				continue // it saw what the disk showed it; the next one must see it right
 			}
@@ -443,16 +446,12 @@ func withFaults(wrap func(vfs.FS) vfs.FS, fsys *crashfs.FS, m *model, o Options,
 		}
 		for range 12 {
 			if err := m.work(l, r, 1); errors.Is(err, ErrSync) {
-				m.syncFailed = true
 				break
-			} else if err != nil && errors.As(err, new(*DamagedError)) {
-				return err
 			}
 		}
-		if l.Close() == nil {
-			m.saved = cloneMap(m.cursors)
+		if r.IntN(2) == 0 {
+			m.close(l)
 		}
-		m.saw(l)
 	}
 	for _, mode := range crashfs.Modes() {
 		fsys, m := fsys.Clone(), m.clone()

@@ -71,14 +71,18 @@ func decodeState(slot []byte, name string) (state, error) {
 		durable:    binary.LittleEndian.Uint64(slot[32:]),
 		cursors:    map[string]uint64{},
 	}
-	at := slotFixed
+	at, last := slotFixed, ""
 	for range binary.LittleEndian.Uint16(slot[40:]) {
 		if at >= len(slot) || at+1+int(slot[at])+8 > len(slot) {
 			return state{}, errDamaged
 		}
 		end := at + 1 + int(slot[at])
-		s.cursors[string(slot[at+1:end])] = binary.LittleEndian.Uint64(slot[end:])
-		at = end + 8
+		name := string(slot[at+1 : end])
+		if !validCursorName(name) || name <= last {
+			return state{}, errDamaged
+		}
+		s.cursors[name] = binary.LittleEndian.Uint64(slot[end:])
+		at, last = end+8, name
 	}
 	if at+4 > len(slot) || binary.LittleEndian.Uint32(slot[at:]) != checksum(slot[16:at]) {
 		return state{}, errDamaged
@@ -86,8 +90,9 @@ func decodeState(slot []byte, name string) (state, error) {
 	return s, nil
 }
 
-// readState returns the newer of two slots, and errDamaged when neither is whole. A slot
-// written by a newer program counts: its *VersionError is returned.
+// readState returns the newer of two slots, and errDamaged when neither is
+// whole. A slot written by a newer program counts: its *VersionError is
+// returned.
 func readState(f io.ReaderAt, name string) (state, error) {
 	b := make([]byte, stateSize)
 	if n, err := f.ReadAt(b, 0); n < len(b) && !errors.Is(err, io.EOF) {
@@ -129,7 +134,10 @@ func (l *Log) writeState(s state) error {
 	if l.state.file == nil {
 		both := make([]byte, stateSize)
 		copy(both[at:], slot)
-		f, err := l.makeFile(temporaryState, filepath.Join(l.dir, stateName), both)
+		f, err := l.makeFile(temporaryState, filepath.Join(l.dir, stateName), func(f vfs.File) error {
+			_, err := f.WriteAt(both, 0)
+			return err
+		})
 		l.state.file = f
 		return err
 	}
@@ -175,9 +183,10 @@ type Cursor struct {
 	name string
 }
 
-// Cursor returns the cursor of that name, making it at First if there is
-// none. A name is 1 to 64 of a-z, 0-9, '-', '_' and '.'; a log has at most 32 cursors.
-// Every cursor holds back deletion by age: remove those no longer in use.
+// Cursor returns the cursor of that name, making it at First if there is none.
+// A name is 1 to 64 of a-z, 0-9, '-', '_' and '.'; a log has at most 32
+// cursors. Every cursor holds back deletion by age: remove those no longer in
+// use.
 func (l *Log) Cursor(name string) (*Cursor, error) {
 	if !validCursorName(name) {
 		return nil, fmt.Errorf("cursor %q: a name is 1 to %d of a-z, 0-9, '-', '_' and '.'", name, maxCursorName)
@@ -216,9 +225,9 @@ func (c *Cursor) Get() uint64 {
 }
 
 // Set moves the cursor forward to seq; a seq it has passed changes nothing, so
-// late and repeated receipts do no harm. The move becomes durable with the next Sync or
-// Close; a crash before that takes it back, and the records are delivered again.
-// A seq beyond Durable is an error.
+// late and repeated receipts do no harm. The move becomes durable with the
+// next Sync or Close; a crash before that takes it back, and the records are
+// delivered again. A seq beyond Durable is an error.
 func (c *Cursor) Set(seq uint64) error { return c.move(seq, false) }
 
 // Reset moves the cursor to seq in either direction.

@@ -9,9 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
-	"path/filepath"
 	"sort"
 	"sync"
 	"time"
@@ -42,8 +40,10 @@ type Options struct {
 	Preamble func() []byte
 	// Now is the clock for Retention; nil is time.Now.
 	Now func() time.Time
-	// ReadOnly opens without the lock, changes nothing and may be used while another process writes.
-	// It sees the log as it was when it was opened.
+	// ReadOnly opens without the lock, changes nothing and may be used while
+	// another process writes. It sees the log as it was when it was opened,
+	// records included that the writer has not synced. When a Trim comes
+	// between, Open fails with fs.ErrNotExist and may be tried again.
 	ReadOnly bool
 }
 
@@ -130,8 +130,9 @@ type Log struct {
 	fileMu sync.Mutex // held over fsync and whatever makes, seals or removes files
 	state  stateFile
 
-	readMu sync.Mutex // held over a read; files are closed only under it
-	views  []*view    // open older segments, last used first
+	readMu sync.Mutex      // held over a read; files are closed only under it
+	views  []*view         // open older segments, last used first
+	head   [frameSize]byte // scratch of Read
 
 	mu       sync.RWMutex // guards all below; never held over I/O
 	err      error        // why the log takes no more: ErrSync, ErrClosed
@@ -152,8 +153,7 @@ type Log struct {
 	// rotate says that the newest segment ends in bytes that are no record,
 	// and the next record goes to a new one.
 	rotate bool
-	// keep is files with the name of a segment to be moved out of the way
-	// rather than replaced.
+	// keep is files to be copied before a segment takes their name.
 	keep map[string]bool
 }
 
@@ -184,7 +184,7 @@ func (l *Log) Append(rec []byte) (seq uint64, err error) {
 	}
 	size := l.newest.size
 
-	l.buf = appendFrame(l.buf[:0], seq, durable, rec)
+	l.buf = appendFrame(l.buf[:0], l.newest.header.mark, seq, durable, rec)
 	if _, err := l.tail.WriteAt(l.buf, size); err != nil {
 		l.undo(size, err)
 		return 0, fmt.Errorf("append record %d: %w", seq, err)
@@ -221,134 +221,6 @@ func (l *Log) undo(size int64, cause error) {
 	if now, err := l.tail.Size(); err == nil {
 		l.newest.size = now
 	}
-}
-
-// newSegment makes the segment that begins with record first and seals the
-// one before. All records before first are durable when it returns nil.
-func (l *Log) newSegment(first uint64) error {
-	l.fileMu.Lock()
-	defer l.fileMu.Unlock()
-	// With its records on the disk first, a seal never promises too much.
-	if err := l.syncTail(); err != nil {
-		return err
-	}
-	var preamble []byte
-	if l.o.Preamble != nil {
-		preamble = l.o.Preamble()
-	}
-	if len(preamble) > MaxPreamble {
-		return fmt.Errorf("begin segment: preamble of %d bytes, the limit is %d", len(preamble), MaxPreamble)
-	}
-	h := newHeader(first, l.o.Now().UnixMilli(), preamble)
-	seg := &segment{file: filepath.Join(l.dir, segmentName(first)), first: first, header: h, headerOK: true, size: h.size()}
-	// A segment of the same name that holds no record is replaced.
-	old := l.newest
-	replace := old != nil && old.first == first
-	if replace {
-		l.dropTail()
-	}
-	f, err := l.makeFile(temporarySegment, seg.file, h.encode(preamble))
-	if err != nil {
-		// The name may be there all the same: whatever comes next must make
-		// this segment again, not add records before it.
-		l.mu.Lock()
-		l.rotate = true
-		l.mu.Unlock()
-		return err
-	}
-	if old != nil && !replace {
-		// The seal is a help to recovery; the segment is complete without.
-		if _, err := l.tail.WriteAt(appendSeal(nil, first), old.size); err != nil {
-			l.tail.Truncate(old.size)
-		} else {
-			l.mu.Lock()
-			old.size += frameSize
-			l.mu.Unlock()
-		}
-		if err := l.tail.Sync(); err != nil {
-			f.Close()
-			return l.poison("sync segment", err)
-		}
-	}
-
-	l.readMu.Lock()
-	defer l.readMu.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case replace:
-		l.segs = l.segs[:len(l.segs)-1]
-	case old != nil:
-		l.keepView(&view{seg: old, file: l.tail, offsets: l.offsets})
-	}
-	l.segs = append(l.segs, seg)
-	l.newest, l.tail, l.offsets = seg, f, nil
-	l.rotate = false
-	return nil
-}
-
-// dropTail closes the newest segment, which gets no more records.
-func (l *Log) dropTail() {
-	l.readMu.Lock()
-	defer l.readMu.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.tail != nil {
-		l.tail.Close()
-	}
-	l.tail, l.rotate = nil, true
-}
-
-// makeFile makes a file whole or not at all: written under a temporary name,
-// fsynced, renamed over whatever has the name, and the name fsynced.
-func (l *Log) makeFile(temporary, name string, content []byte) (vfs.File, error) {
-	temporary = filepath.Join(l.dir, temporary)
-	f, err := l.fs.Create(temporary)
-	if err != nil {
-		return nil, err
-	}
-	if _, err = f.WriteAt(content, 0); err != nil {
-		f.Close()
-		l.fs.Remove(temporary) // gives its space back; Open removes what stays
-		return nil, err
-	}
-	err = f.Sync()
-	f.Close() // not every system renames an open file
-	if err != nil {
-		return nil, l.poison("sync "+temporary, err)
-	}
-	if l.keep[name] {
-		if err := l.moveAside(name); err != nil {
-			return nil, err
-		}
-	}
-	if err := l.fs.Rename(temporary, name); err != nil {
-		return nil, err
-	}
-	if err := l.fs.SyncDir(l.dir); err != nil {
-		return nil, l.poison("sync directory", err)
-	}
-	return l.fs.Open(name)
-}
-
-// moveAside gives a file a name that is free.
-func (l *Log) moveAside(name string) error {
-	stray := name + strayMark
-	for {
-		_, err := l.fs.Size(stray)
-		if errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		stray += strayMark
-	}
-	if err := l.fs.Rename(name, stray); err != nil {
-		return err
-	}
-	delete(l.keep, name)
-	return nil
 }
 
 // Sync makes all records appended before the call durable, and then the

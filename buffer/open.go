@@ -16,23 +16,25 @@ import (
 // Recovery is what Open found.
 type Recovery struct {
 	First, Next uint64
-	// TornBytes is what an interrupted write left behind the last record.
-	// None of it was ever durable; it is ignored from now on. TornRecords counts the whole
-	// records in it, cut off by one that is not.
+	// TornBytes is what an interrupted write left behind the last record. None
+	// of it was ever durable; it is ignored from now on. TornRecords counts
+	// the whole records in it, cut off by one that is not.
 	TornBytes   int64
 	TornRecords int
-	// Damaged is the records Open knows to be unreadable. It reads the newest segment and the
-	// ends of the others; Read and Scrub find what is damaged inside those.
+	// Damaged is the records Open knows to be unreadable. It reads the newest
+	// segment and the ends of the others; Read and Scrub find what is damaged
+	// inside those.
 	Damaged []Span
 	// TailLost says that the log once went further than it does now, how far
-	// is not known: storage or somebody lost what was recorded. No
-	// number known to have been used is given out again, but one that is not known
+	// is not known: storage or somebody lost what was recorded. No number
+	// known to have been used is given out again, but one that is not known
 	// may be.
 	TailLost bool
 	// StateLost says that the cursors and the trimmed end are not known any more.
 	StateLost bool
-	// Behind is the records below First a cursor has not passed: dropped by quota
-	// before they were delivered, whether or not the owner has put that on record.
+	// Behind is the records below First a cursor has not passed: dropped by
+	// quota before they were delivered, whether or not the owner has put that
+	// on record.
 	Behind []UndeliveredRange
 	// Faults names every file that is not what it should be, for people.
 	Faults []string
@@ -144,18 +146,43 @@ func (l *Log) open() (Recovery, error) {
 	if l.o.ReadOnly {
 		return r, nil
 	}
+	if err := l.settleSeal(); err != nil {
+		return r, err
+	}
 	return r, l.settle(unproven)
+}
+
+// settleSeal makes the newest seal durable, unless a record behind it shows
+// that it is.
+func (l *Log) settleSeal() error {
+	n := len(l.segs)
+	if n < 2 || l.newest.size != l.newest.header.size() {
+		return nil
+	}
+	before := l.segs[n-2]
+	f, err := l.fs.Open(before.file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := copyRange(f, f, max(before.size-frameSize, 0), before.size); err != nil && !vfs.NoSpace(err) {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return l.poison("sync segment", err)
+	}
+	return nil
 }
 
 // settle makes what was found durable. From offset unproven on, if it is not
 // negative, the newest segment holds records nobody knows to be on the disk:
-// they may be in memory only, because a process was killed before its fsync, or because an
-// fsync failed, after which a second one would succeed and prove nothing. So
-// they are written again, as they are and where they are.
+// they may be in memory only, because a process was killed before its fsync,
+// or because an fsync failed, after which a second one would succeed and prove
+// nothing. So they are written again, as they are and where they are.
 func (l *Log) settle(unproven int64) error {
 	if l.tail != nil {
 		if unproven >= 0 {
-			if err := rewrite(l.tail, unproven, l.newest.size); err != nil && !vfs.NoSpace(err) {
+			if err := copyRange(l.tail, l.tail, unproven, l.newest.size); err != nil && !vfs.NoSpace(err) {
 				return err
 			}
 		}
@@ -171,21 +198,6 @@ func (l *Log) settle(unproven int64) error {
 		if err := l.saveState(); err != nil && !vfs.NoSpace(err) {
 			return err
 		}
-	}
-	return nil
-}
-
-func rewrite(f vfs.File, off, end int64) error {
-	buf := make([]byte, min(end-off, scanChunk))
-	for off < end {
-		b := buf[:min(int64(len(buf)), end-off)]
-		if err := readFull(f, b, off); err != nil {
-			return err
-		}
-		if _, err := f.WriteAt(b, off); err != nil {
-			return err
-		}
-		off += int64(len(b))
 	}
 	return nil
 }
@@ -318,7 +330,7 @@ func (l *Log) inspect(path string, r *Recovery) (candidate, error) {
 			r.fault("%s: %v", c.name, err)
 		}
 	}
-	c.next, c.sealed, err = readSeal(f, size)
+	c.next, c.sealed, err = c.segment.readSeal(f)
 	c.hidden = err != nil
 	return c, nil
 }
@@ -390,107 +402,4 @@ func (l *Log) damagedInFile(seg *segment, end uint64) (damaged []Span, whole boo
 	s.tolerant = true
 	offsets, err := index(s, seg.first, end)
 	return damagedIn(offsets, seg.first, end), s.off == seg.size && !s.lost, err
-}
-
-// scanNewest reads the newest segment and opens it as the tail. It returns
-// the sequence after its last record, and where its records begin that are
-// not known to have been durable, -1 if all are; floor is what the state knows
-// to have been. README.md, "Opening after a crash", step 4, has the reasons.
-func (l *Log) scanNewest(seg *segment, floor uint64, r *Recovery) (next uint64, unproven int64, err error) {
-	f, err := l.openSegment(seg.file)
-	if err != nil {
-		return 0, -1, err
-	}
-	l.newest, l.tail = seg, f // from here on Close closes it
-
-	s := seg.scanner(f, seg.size)
-	var offsets []uint32
-	sealed, sealedAt := false, uint64(0)
-	floor = max(floor, seg.first)
-	for {
-		fr, ok := s.scan()
-		if !ok {
-			break
-		}
-		if fr.seal {
-			sealed, sealedAt = true, fr.seq
-			floor = max(floor, fr.seq)
-			continue
-		}
-		if fr.lag != lagUnknown {
-			floor = max(floor, fr.seq-uint64(fr.lag))
-		}
-		offsets = append(grow(offsets, fr.seq-seg.first), uint32(s.start))
-	}
-	if s.err != nil {
-		return 0, -1, fmt.Errorf("read newest segment: %w", s.err)
-	}
-
-	contiguous := seg.first
-	for offsetOf(offsets, contiguous-seg.first) != 0 {
-		contiguous++
-	}
-	next = max(contiguous, floor)
-	for offsetOf(offsets, next-seg.first) != 0 {
-		next++
-	}
-	kept := offsets[:min(uint64(len(offsets)), next-seg.first)]
-	for _, off := range offsets[len(kept):] {
-		if off != 0 {
-			r.TornRecords++
-		}
-	}
-	end, err := endOfRecords(f, seg, kept)
-	if err != nil {
-		return 0, -1, err
-	}
-	whole := next == seg.first || offsetOf(kept, next-1-seg.first) != 0
-	if whole && !sealed {
-		r.TornBytes = seg.size - end
-	}
-	l.offsets = kept
-	l.rotate = sealed || !seg.headerOK || !whole || seg.size != end
-	if !seg.headerOK || r.TornRecords > 0 {
-		l.keep[seg.file] = true
-	}
-
-	for _, span := range damagedIn(kept, seg.first, next) {
-		if span.Hi == next {
-			r.lost(filepath.Base(seg.file), span)
-			continue
-		}
-		r.Damaged = append(r.Damaged, span)
-		r.fault("%s: %s damaged", filepath.Base(seg.file), span)
-	}
-	switch {
-	case sealed:
-		r.TailLost = true
-		r.fault("%s: missing, and what it held with it", segmentName(sealedAt))
-	case !seg.headerOK && len(kept) == 0:
-		r.TailLost = true
-		r.fault("%s: holds no record any more", filepath.Base(seg.file))
-	}
-	if floor < next {
-		return next, offsetOf(kept, floor-seg.first), nil
-	}
-	return next, -1, nil
-}
-
-// endOfRecords is where the last of the records ends.
-func endOfRecords(f vfs.File, seg *segment, offsets []uint32) (int64, error) {
-	for i := len(offsets) - 1; i >= 0; i-- {
-		if offsets[i] == 0 {
-			continue
-		}
-		var head [frameSize]byte
-		if err := readFull(f, head[:], int64(offsets[i])); err != nil {
-			return 0, err
-		}
-		fr, _ := parseFrame(head[:])
-		return int64(offsets[i]) + frameSize + int64(fr.length), nil
-	}
-	if seg.headerOK {
-		return seg.header.size(), nil
-	}
-	return 0, nil
 }

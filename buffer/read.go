@@ -2,7 +2,6 @@ package buffer
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -41,8 +40,9 @@ func index(s *scanner, first, end uint64) ([]uint32, error) {
 	return offsets, s.err
 }
 
-// grow fills offsets with damaged records up to n. A scan never goes over
-// more numbers than records fit into the bytes it skipped, so n is bounded by the file.
+// grow fills offsets with damaged records up to n. A scan never goes over more
+// numbers than records fit into the bytes it skipped, so n is bounded by the
+// file.
 func grow(offsets []uint32, n uint64) []uint32 {
 	for uint64(len(offsets)) < n {
 		offsets = append(offsets, 0)
@@ -64,15 +64,6 @@ func (l *Log) openSegment(file string) (vfs.File, error) {
 		return l.fs.OpenRead(file)
 	}
 	return l.fs.Open(file)
-}
-
-// scanner returns a scanner over a segment's records.
-func (s *segment) scanner(f vfs.File, size int64) *scanner {
-	off := int64(0)
-	if s.headerOK {
-		off = s.header.size()
-	}
-	return newScanner(f, size, off, s.first, !s.headerOK)
 }
 
 // viewOf returns the view of an older segment that ends before record end.
@@ -169,7 +160,7 @@ func (l *Log) Read(seq uint64, dst []byte) ([]byte, error) {
 	if off == 0 {
 		return nil, &DamagedError{Span: damagedAround(offsets, seg.first, end, seq), File: seg.file, Err: ioErr}
 	}
-	rec, err := readRecord(file, off, seq, dst)
+	rec, err := readRecord(file, off, seg.first, seq, l.head[:], dst)
 	if errors.Is(err, errDamaged) {
 		return nil, &DamagedError{Span: Span{seq, seq + 1}, File: seg.file}
 	}
@@ -211,14 +202,13 @@ func damagedIn(offsets []uint32, first, end uint64) []Span {
 	return spans
 }
 
-// readRecord reads and checks the record at off. The frame comes first,
-// because only it knows the length.
-func readRecord(f io.ReaderAt, off int64, seq uint64, dst []byte) ([]byte, error) {
-	var head [frameSize]byte
-	if err := readFull(f, head[:], off); err != nil {
+// readRecord reads and checks the record at off. The frame comes first, into
+// head, because only it knows the length.
+func readRecord(f io.ReaderAt, off int64, first, seq uint64, head, dst []byte) ([]byte, error) {
+	if err := readFull(f, head, off); err != nil {
 		return nil, err
 	}
-	fr, ok := parseFrame(head[:])
+	fr, ok := parseFrame(head, first)
 	if !ok || fr.seal || fr.seq != seq {
 		return nil, errDamaged
 	}
@@ -226,7 +216,7 @@ func readRecord(f io.ReaderAt, off int64, seq uint64, dst []byte) ([]byte, error
 	if err := readFull(f, dst, off+frameSize); err != nil {
 		return nil, err
 	}
-	if checksum(head[:4], head[8:], dst) != binary.LittleEndian.Uint32(head[4:]) {
+	if !fr.intact(head, dst) {
 		return nil, errDamaged
 	}
 	return dst, nil
@@ -244,10 +234,10 @@ func readFull(f io.ReaderAt, b []byte, off int64) error {
 	return err
 }
 
-// Preamble returns the preamble of the segment that holds record seq and that segment's
-// first record; for seq = Next, of the newest segment. The error is a
-// *DamagedError when the preamble cannot be read: an older segment's, at first-1, may
-// serve with more records to go through.
+// Preamble returns the preamble of the segment that holds record seq and that
+// segment's first record; for seq = Next, of the newest segment. The error is
+// a *DamagedError when the preamble cannot be read: an older segment's, at
+// first-1, may serve with more records to go through.
 func (l *Log) Preamble(seq uint64) (first uint64, preamble []byte, err error) {
 	l.readMu.Lock()
 	defer l.readMu.Unlock()
@@ -313,6 +303,7 @@ func (l *Log) scrubSegment(seq uint64) (damaged []Span, end uint64, err error) {
 	l.readMu.Lock()
 	defer l.readMu.Unlock()
 	l.mu.RLock()
+	seq = max(seq, l.first) // a Trim may have come between
 	i := l.holding(seq)
 	end = l.durable
 	var seg segment

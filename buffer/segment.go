@@ -81,25 +81,27 @@ type header struct {
 	created    int64 // Unix ms
 	preamble   int   // bytes
 	preambleCk uint32
+	// mark is the header's checksum. Each record of the segment repeats it, so
+	// that no other bytes pass for one: neither those of another segment nor
+	// a payload that looks like records.
+	mark uint32
 }
 
 // size is where the records begin.
 func (h header) size() int64 { return headerSize + int64(h.preamble) }
 
-func newHeader(first uint64, created int64, preamble []byte) header {
-	return header{first: first, created: created, preamble: len(preamble), preambleCk: checksum(preamble)}
-}
-
-// encode returns the header followed by the preamble it was made for.
-func (h header) encode(preamble []byte) []byte {
+// newHeader returns a header and its bytes, preamble included.
+func newHeader(first uint64, created int64, preamble []byte) (header, []byte) {
+	h := header{first: first, created: created, preamble: len(preamble), preambleCk: checksum(preamble)}
 	b := make([]byte, headerSize, headerSize+len(preamble))
 	putPrologue(b, segmentMagic)
 	binary.LittleEndian.PutUint64(b[16:], h.first)
 	binary.LittleEndian.PutUint64(b[24:], uint64(h.created))
 	binary.LittleEndian.PutUint32(b[32:], uint32(h.preamble))
 	binary.LittleEndian.PutUint32(b[36:], h.preambleCk)
-	binary.LittleEndian.PutUint32(b[40:], checksum(b[16:40]))
-	return append(b, preamble...)
+	h.mark = checksum(b[16:40])
+	binary.LittleEndian.PutUint32(b[40:], h.mark)
+	return h, append(b, preamble...)
 }
 
 // readHeader reads all of a header but the preamble. Its error is errDamaged,
@@ -113,16 +115,17 @@ func readHeader(f io.ReaderAt, name string) (header, error) {
 	if err := checkPrologue(b[:n], segmentMagic, name); err != nil {
 		return header{}, err
 	}
-	h := header{
-		first:      binary.LittleEndian.Uint64(b[16:]),
-		created:    int64(binary.LittleEndian.Uint64(b[24:])),
-		preamble:   int(binary.LittleEndian.Uint32(b[32:])),
-		preambleCk: binary.LittleEndian.Uint32(b[36:]),
-	}
-	if n < headerSize || binary.LittleEndian.Uint32(b[40:]) != checksum(b[16:40]) || h.preamble > MaxPreamble {
+	preamble, mark := binary.LittleEndian.Uint32(b[32:]), binary.LittleEndian.Uint32(b[40:])
+	if n < headerSize || mark != checksum(b[16:40]) || preamble > MaxPreamble {
 		return header{}, errDamaged
 	}
-	return h, nil
+	return header{
+		first:      binary.LittleEndian.Uint64(b[16:]),
+		created:    int64(binary.LittleEndian.Uint64(b[24:])),
+		preamble:   int(preamble),
+		preambleCk: binary.LittleEndian.Uint32(b[36:]),
+		mark:       mark,
+	}, nil
 }
 
 func readPreamble(f io.ReaderAt, h header) ([]byte, error) {
@@ -137,39 +140,57 @@ func readPreamble(f io.ReaderAt, h header) ([]byte, error) {
 }
 
 // appendFrame appends one record as it lies in the file.
-func appendFrame(b []byte, seq, durable uint64, payload []byte) []byte {
+func appendFrame(b []byte, mark uint32, seq, durable uint64, payload []byte) []byte {
 	lag := min(seq-durable, lagUnknown)
-	return appendFrameRaw(b, uint32(len(payload))|uint32(lag)<<24, seq, payload)
+	return appendFrameRaw(b, uint32(len(payload))|uint32(lag)<<24, mark, seq, payload)
 }
 
-func appendSeal(b []byte, next uint64) []byte {
-	return appendFrameRaw(b, sealLength, next, nil)
+func appendSeal(b []byte, mark uint32, next uint64) []byte {
+	return appendFrameRaw(b, sealLength, mark, next, nil)
 }
 
-func appendFrameRaw(b []byte, word uint32, seq uint64, payload []byte) []byte {
+func appendFrameRaw(b []byte, word, mark uint32, seq uint64, payload []byte) []byte {
 	at := len(b)
 	b = binary.LittleEndian.AppendUint32(b, word)
 	b = binary.LittleEndian.AppendUint32(b, 0)
-	b = binary.LittleEndian.AppendUint64(b, seq)
-	binary.LittleEndian.PutUint32(b[at+4:], checksum(b[at:at+4], b[at+8:at+16], payload))
+	b = binary.LittleEndian.AppendUint32(b, uint32(seq))
+	b = binary.LittleEndian.AppendUint32(b, mark)
+	binary.LittleEndian.PutUint32(b[at+4:], frameChecksum(b[at:], seq, payload))
 	return append(b, payload...)
+}
+
+// frameChecksum covers all 64 bits of the sequence, of which the frame holds
+// the lower half.
+func frameChecksum(head []byte, seq uint64, payload []byte) uint32 {
+	c := checksum(head[:4], head[8:frameSize])
+	c ^= uint32(seq >> 32)
+	return crc32.Update(c, castagnoli, payload)
 }
 
 // frame is the fixed part of a record or a seal.
 type frame struct {
-	length int // of the payload, 0 for a seal
-	seal   bool
-	lag    uint8
-	seq    uint64
+	length   int // of the payload, 0 for a seal
+	seal     bool
+	lag      uint8
+	seq      uint64
+	mark     uint32
+	checksum uint32
 }
 
-// parseFrame is total: ok is false when b cannot begin a record.
-func parseFrame(b []byte) (f frame, ok bool) {
+// parseFrame reads the frame at the start of b, of a segment that begins with
+// record first. It is total: ok is false when b cannot begin a record.
+func parseFrame(b []byte, first uint64) (f frame, ok bool) {
 	if len(b) < frameSize {
 		return frame{}, false
 	}
 	word := binary.LittleEndian.Uint32(b)
-	f = frame{length: int(word & sealLength), lag: uint8(word >> 24), seq: binary.LittleEndian.Uint64(b[8:])}
+	f = frame{
+		length:   int(word & sealLength),
+		lag:      uint8(word >> 24),
+		seq:      first + uint64(binary.LittleEndian.Uint32(b[8:])-uint32(first)),
+		mark:     binary.LittleEndian.Uint32(b[12:]),
+		checksum: binary.LittleEndian.Uint32(b[4:]),
+	}
 	if f.length == sealLength {
 		f.seal, f.length = true, 0
 		return f, f.lag == 0
@@ -177,22 +198,23 @@ func parseFrame(b []byte) (f frame, ok bool) {
 	return f, f.length <= MaxRecord && (f.lag == lagUnknown || uint64(f.lag) <= f.seq)
 }
 
-// intact checks a whole frame, payload included.
-func intact(b []byte) bool {
-	return binary.LittleEndian.Uint32(b[4:]) == checksum(b[:4], b[8:])
+// intact checks a frame against the bytes it came from.
+func (f frame) intact(head, payload []byte) bool {
+	return f.checksum == frameChecksum(head, f.seq, payload)
 }
 
 // readSeal returns the sequence after a complete segment.
-func readSeal(f io.ReaderAt, size int64) (next uint64, ok bool, err error) {
+func (s *segment) readSeal(f io.ReaderAt) (next uint64, ok bool, err error) {
 	var b [frameSize]byte
-	if size < frameSize {
+	if s.size < frameSize {
 		return 0, false, nil
 	}
-	if _, err := f.ReadAt(b[:], size-frameSize); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := f.ReadAt(b[:], s.size-frameSize); err != nil && !errors.Is(err, io.EOF) {
 		return 0, false, err
 	}
-	fr, ok := parseFrame(b[:])
-	return fr.seq, ok && fr.seal && intact(b[:]), nil
+	fr, ok := parseFrame(b[:], s.first)
+	ok = ok && fr.seal && fr.intact(b[:], nil) && (!s.headerOK || fr.mark == s.header.mark)
+	return fr.seq, ok, nil
 }
 
 // scanner walks through the records of a segment, over damage if need be.
@@ -204,6 +226,12 @@ type scanner struct {
 	// error ends the scan and is err.
 	tolerant bool
 	ioErr    error
+
+	first uint64 // of the segment
+	mark  uint32 // of its records, if marked
+	// marked is false while a damaged header has not told mark; then the
+	// first record found does.
+	marked bool
 
 	off  int64  // of the next frame
 	next uint64 // sequence it must have, or may have at least while lost
@@ -222,10 +250,14 @@ const (
 	ioBlock   = 4096
 )
 
-// newScanner begins at off with record next. When lost is set the place of
-// the first record is not known.
-func newScanner(f vfs.File, size, off int64, next uint64, lost bool) *scanner {
-	return &scanner{file: f, size: size, off: off, next: next, lost: lost, gap: off, work: 16*size + 1<<20}
+// scanner returns a scanner over the records of a segment of that size.
+func (s *segment) scanner(f vfs.File, size int64) *scanner {
+	// Behind a damaged header the place of the first record is not known.
+	sc := &scanner{file: f, size: size, first: s.first, next: s.first, lost: true, work: 16*size + 1<<20}
+	if s.headerOK {
+		sc.mark, sc.marked, sc.off, sc.lost = s.header.mark, true, s.header.size(), false
+	}
+	return sc
 }
 
 // window returns the n bytes at off, or what the file has of them.
@@ -268,10 +300,11 @@ func (s *scanner) window(off int64, n int) []byte {
 func (s *scanner) scan() (frame, bool) {
 	for s.err == nil && s.off+frameSize <= s.size {
 		b := s.window(s.off, frameSize)
-		f, ok := parseFrame(b)
+		f, ok := parseFrame(b, s.first)
 		if ok && s.plausible(f) && s.off+frameSize+int64(f.length) <= s.size {
 			whole := s.window(s.off, frameSize+f.length)
-			if s.err == nil && intact(whole) {
+			if s.err == nil && f.intact(whole, whole[frameSize:]) {
+				s.mark, s.marked = f.mark, true
 				s.start = s.off
 				s.off += int64(len(whole))
 				s.next, s.lost = f.seq, false
@@ -292,12 +325,12 @@ func (s *scanner) scan() (frame, bool) {
 	return frame{}, false
 }
 
-// plausible reports whether a frame at s.off can be the next, given how many
-// records fit into what was skipped.
+// plausible reports whether a frame at s.off can be the next: it is of this
+// segment, and no more records are missing than fit into what was skipped.
 func (s *scanner) plausible(f frame) bool {
 	skipped := uint64(0)
 	if s.lost {
 		skipped = uint64(s.off-s.gap) / frameSize
 	}
-	return f.seq >= s.next && f.seq-s.next <= skipped
+	return f.seq >= s.next && f.seq-s.next <= skipped && (!s.marked || f.mark == s.mark)
 }

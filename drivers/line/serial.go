@@ -161,7 +161,7 @@ func exclude(fd int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if major := unix.Major(st.Rdev); major >= 136 && major <= 143 { // Unix98 ptys
+	if major := unix.Major(uint64(st.Rdev)); major >= 136 && major <= 143 { // Unix98 ptys
 		return nil
 	}
 	return markExclusive(fd)
