@@ -40,8 +40,8 @@ func Load(path string) (ed25519.PrivateKey, map[string][]byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if info.IsDir() {
-		return nil, nil, &Error{path, "is a directory, expected a PEM file", "name a file as key: in the configuration"}
+	if !info.Mode().IsRegular() {
+		return nil, nil, &Error{path, "is a directory, device or pipe, expected a PEM file", "name a file as key: in the configuration"}
 	}
 	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
 		return nil, nil, &Error{path,

@@ -46,7 +46,13 @@ func startBroker(t *testing.T, cfg *tls.Config, hooks ...mochi.Hook) string {
 	if err := s.Serve(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	// Server.Close races with connections that are just being made.
+	t.Cleanup(func() {
+		l.Close(func(string) {})
+		for _, c := range s.Clients.GetAll() {
+			c.Stop(io.EOF)
+		}
+	})
 	return l.Address()
 }
 

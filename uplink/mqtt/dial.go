@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -168,10 +169,12 @@ func open(ctx context.Context, b broker, o Options) (net.Conn, error) {
 	secure := tls.Client(conn, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		conn.Close()
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errHandshake, err)
 	}
 	return secure, nil
 }
+
+var errHandshake = errors.New("TLS handshake")
 
 // pahoOptions is the recipe: one connection, no reconnect, no retry, no
 // resumption, no store, no fall-back to MQTT 3.1.

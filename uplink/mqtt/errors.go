@@ -99,7 +99,7 @@ func (e *LostError) Unwrap() error { return e.Err }
 // gives no reason: the broker restarts, refuses a message, or has given the
 // client id to somebody else.
 func (e *LostError) ByBroker() bool {
-	return errors.Is(e.Err, io.EOF) || errors.Is(e.Err, syscall.ECONNRESET) || errors.Is(e.Err, syscall.EPIPE)
+	return closed(e.Err)
 }
 
 // returnCodeError is a CONNACK that refuses.
@@ -145,8 +145,8 @@ func classify(ctx context.Context, b broker, o Options, err error) error {
 	case errors.As(err, &dns):
 		e.Reason, e.Err = DNS, fmt.Errorf("no address for %q: %s", b.host, dns.Err)
 	case errors.As(err, &verify):
-		e.Reason, e.Err = TLS, certificateWords(b.host, o.TLS, verify)
-	case errors.As(err, &record):
+		e.Reason, e.Err = TLS, certificateWords(b, o.TLS, verify)
+	case errors.As(err, &record), errors.Is(err, errHandshake) && closed(err):
 		e.Reason, e.Err = TLS, fmt.Errorf("the broker does not speak TLS at this port")
 	case errors.As(err, &op) && op.Op == "remote error": // how crypto/tls reports an alert of the peer
 		e.Reason, e.Err = TLS, fmt.Errorf("the broker refuses the secure connection: %w", op.Err)
@@ -158,7 +158,11 @@ func classify(ctx context.Context, b broker, o Options, err error) error {
 		e.Reason, e.Err = Unreachable, fmt.Errorf("no route to the broker")
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		e.Reason, e.Err = Timeout, fmt.Errorf("no answer within %v", o.ConnectTimeout)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case closed(err) && b.tls:
+		// A TLS 1.3 server judges the client's certificate after the
+		// handshake, and its alert is often lost behind the reset.
+		e.Reason, e.Err = TLS, fmt.Errorf("the broker closed the secure connection before log-in: %s", clientCertificate(o.TLS))
+	case closed(err):
 		e.Reason, e.Err = Unavailable, fmt.Errorf("the broker closed the connection without a word")
 	case strings.Contains(err.Error(), "tls: "):
 		e.Reason = TLS
@@ -168,12 +172,26 @@ func classify(ctx context.Context, b broker, o Options, err error) error {
 	return e
 }
 
+// closed reports whether the other side ended the connection.
+func closed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func clientCertificate(cfg *tls.Config) string {
+	if cfg == nil || len(cfg.Certificates) == 0 || cfg.Certificates[0].Leaf == nil {
+		return "it may want a client certificate, and none is given"
+	}
+	leaf := cfg.Certificates[0].Leaf
+	return fmt.Sprintf("it may not accept the client certificate %q issued by %q", leaf.Subject, leaf.Issuer)
+}
+
 // certificateError is a broker certificate that does not hold, in words.
 type certificateError struct{ text, hint string }
 
 func (e *certificateError) Error() string { return e.text }
 
-func certificateWords(host string, cfg *tls.Config, v *tls.CertificateVerificationError) error {
+func certificateWords(b broker, cfg *tls.Config, v *tls.CertificateVerificationError) error {
 	var (
 		unknown x509.UnknownAuthorityError
 		name    x509.HostnameError
@@ -186,9 +204,12 @@ func certificateWords(host string, cfg *tls.Config, v *tls.CertificateVerificati
 		leaf = v.UnverifiedCertificates[0]
 		subject, issuer = leaf.Subject.String(), leaf.Issuer.String()
 	}
-	now := time.Now
+	now, host := time.Now, b.host
 	if cfg != nil && cfg.Time != nil {
 		now = cfg.Time
+	}
+	if cfg != nil && cfg.ServerName != "" {
+		host = cfg.ServerName
 	}
 	switch {
 	case errors.As(v, &unknown):

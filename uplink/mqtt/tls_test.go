@@ -228,6 +228,7 @@ func TestLoadTLSFileProblems(t *testing.T) {
 	}{
 		{Files{CA: missing}, FileMissing, "tls.ca", "no such file"},
 		{Files{CA: dir}, FileUnreadable, "tls.ca", "is a directory"},
+		{Files{CA: os.DevNull}, FileUnreadable, "tls.ca", "is a device or a pipe, expected a PEM file"},
 		{Files{Cert: missing, Key: missing}, FileMissing, "tls.cert", "no such file"},
 		{Files{Cert: good, Key: missing}, FileMissing, "tls.key", "no such file"},
 		{Files{Cert: good}, Incomplete, "tls.cert", "without a key"},

@@ -115,7 +115,7 @@ func (s slot) fault(p Problem, fix, format string, a ...any) error {
 
 // read returns the file's PEM blocks, at least one.
 func (s slot) read() ([]*pem.Block, error) {
-	data, err := os.ReadFile(s.file)
+	data, err := readPEM(s.file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, s.fault(FileMissing, "check the path; a relative path starts at the folder of the configuration file", "no such file")
@@ -144,6 +144,25 @@ func (s slot) read() ([]*pem.Block, error) {
 		return nil, s.fault(IsDER, "convert it: openssl pkey -inform der -in "+s.file+" -out "+s.file+".pem", "a private key in DER form, expected PEM")
 	}
 	return nil, s.fault(NotPEM, "the file must hold lines from -----BEGIN to -----END", "not a PEM file")
+}
+
+// maxFile is the largest PEM file read, in bytes; bundles of all public
+// certificate authorities have a fifth of it.
+const maxFile = 1 << 20
+
+// readPEM is os.ReadFile that neither waits for a pipe nor reads a device
+// without end.
+func readPEM(file string) ([]byte, error) {
+	info, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular() && !info.IsDir():
+		return nil, errors.New("is a device or a pipe, expected a PEM file")
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("has %d bytes, expected at most %d", info.Size(), maxFile)
+	}
+	return os.ReadFile(file)
 }
 
 // certificates reads a file that must hold certificates and no key.
