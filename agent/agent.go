@@ -43,9 +43,6 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 			led.close()
 		}
 	}()
-	for _, d := range past.damaged {
-		s.Log.Error("stored evidence is damaged", "what", d)
-	}
 	if err := led.restart(&past, s.Software); err != nil {
 		return nil, err
 	}
@@ -63,6 +60,10 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 
 // LogID names the history.
 func (a *Agent) LogID() evidence.LogID { return a.led.writer.LogID() }
+
+// Damaged says, in words, what Open found unreadable in the stored history and
+// did without.
+func (a *Agent) Damaged() []string { return a.past.damaged }
 
 // Source is the history as shippers see it.
 func (a *Agent) Source() *Source { return a.led.source }

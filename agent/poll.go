@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -22,7 +21,6 @@ type poller struct {
 	onPoll func(Poll)
 	log    *slog.Logger
 
-	faults   []string // by meter: text of the fault it has now, "" when it answers
 	readings []drivers.Reading
 }
 
@@ -32,7 +30,6 @@ func (p *poller) run(ctx context.Context) error {
 	for i, m := range p.line.Meters {
 		intervals[i] = m.Interval
 	}
-	p.faults = make([]string, len(p.line.Meters))
 	begin := time.Now()
 	plan := schedule.New(begin, intervals)
 	timer := time.NewTimer(0)
@@ -89,7 +86,6 @@ func (p *poller) poll(ctx context.Context, i int) {
 		return
 	}
 	p.rec.add(p.first+i, start, r)
-	p.report(i, err)
 	if p.onPoll != nil {
 		p.onPoll(Poll{Line: p.line.Name, Meter: m.Name, Start: start, Took: took, Columns: m.Columns, Readings: r, Err: err})
 	}
@@ -110,28 +106,4 @@ func (p *poller) buffer(n int) []drivers.Reading {
 	}
 	clear(p.readings[:n])
 	return p.readings[:n]
-}
-
-// report logs a meter's fault when it begins, changes or ends, not at each
-// poll.
-func (p *poller) report(i int, err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text == p.faults[i] {
-		return
-	}
-	before := p.faults[i]
-	p.faults[i] = text
-	name := p.line.Meters[i].Name
-	var fault *drivers.Fault
-	switch {
-	case err == nil:
-		p.log.Info("meter answers again", "meter", name)
-	case before != "" && errors.As(err, &fault):
-		p.log.Debug("meter fault goes on", "meter", name, "kind", fault.Kind.String(), "err", text)
-	default:
-		p.log.Warn("meter fault", "meter", name, "err", text)
-	}
 }

@@ -38,7 +38,7 @@ type Site struct {
 	Drain        time.Duration // how long a stop waits for receipts
 
 	Log    *slog.Logger
-	OnPoll func(Poll) // told of every poll, from the line's goroutine; may be nil
+	OnPoll func(Poll) // told of every poll and its fault, from the line's goroutine; may be nil
 }
 
 // Line is one bus and what hangs on it.

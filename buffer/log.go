@@ -67,7 +67,7 @@ var (
 type Span struct{ Lo, Hi uint64 }
 
 func (s Span) String() string {
-	if s.Hi == s.Lo+1 {
+	if s.Hi <= s.Lo+1 {
 		return fmt.Sprintf("record %d", s.Lo)
 	}
 	return fmt.Sprintf("records %d-%d", s.Lo, s.Hi-1)

@@ -13,30 +13,39 @@ import (
 // diagnose turns the faults of one line's meters into messages for people: what
 // and where, then what to do. Looking at the whole line tells a dead line from
 // a wrong unit number, which a single meter's fault cannot.
-func diagnose(l *configs.Line, polls []polled) []*cli.Error {
-	var faults []*cli.Error
+func diagnose(l *configs.Line, polls []polled) (faults []*cli.Error) {
 	answering := 0
 	for _, p := range polls {
-		if p.err == nil || anyValue(p.readings) {
+		if p.answered {
 			answering++
 		}
 	}
+	whole := false
 	for _, p := range polls {
-		if p.err == nil {
+		switch {
+		case p.err == nil:
 			continue
+		case ofLine(p.err):
+			if whole { // once for the line, not once a meter
+				continue
+			}
+			whole = true
 		}
-		e := meterFault(l, p, answering, len(polls))
-		var open *line.OpenError
-		if errors.As(p.err, &open) { // once for the line, not once a meter
-			return append(faults, e)
-		}
-		faults = append(faults, e)
+		faults = append(faults, meterFault(l, p, answering))
 	}
 	return faults
 }
 
-func meterFault(l *configs.Line, p polled, answering, all int) *cli.Error {
-	e := &cli.Error{Exit: cli.Fault, Code: "E-203", Text: p.err.Error()}
+// ofLine reports whether err is a fault of the line, not of one meter on it.
+func ofLine(err error) bool {
+	var fault *drivers.Fault
+	return errors.As(err, &fault) && fault.Kind == drivers.Disconnected
+}
+
+// meterFault is the message for one meter, when answering meters of its line
+// answer.
+func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
+	e := &cli.Error{Exit: cli.Fault, Code: "E-203", Text: p.err.Error(), Hint: "read it again and compare with its display: tallystick read --watch"}
 	var open *line.OpenError
 	if errors.As(p.err, &open) {
 		return portFault(l, open)
@@ -51,11 +60,18 @@ func meterFault(l *configs.Line, p polled, answering, all int) *cli.Error {
 		e.Code = "E-204"
 		switch {
 		case answering > 0:
-			e.Text = fmt.Sprintf("%s gives no answer: %v. %d of the %d meters on this line answer, so the line is fine", where, fault.Err, answering, all)
+			others := "another meter on this line answers"
+			if answering > 1 {
+				others = fmt.Sprintf("%d other meters on this line answer", answering)
+			}
+			e.Text = fmt.Sprintf("%s gives no answer: %v; %s, so the line is fine", where, fault.Err, others)
 			e.Hint = fmt.Sprintf("compare the unit number on the meter's display with address: %d in the site file, and check that the meter has power", p.meter.Address)
+		case l.TCP != "":
+			e.Text = fmt.Sprintf("%s gives no answer: %v; nothing on this line answers", where, fault.Err)
+			e.Hint = fmt.Sprintf("the address answers, the meter does not: check address: %d and protocol: in the site file, and the wires behind a serial server", p.meter.Address)
 		default:
 			e.Text = fmt.Sprintf("%s gives no answer: %v; nothing on this line answers", where, fault.Err)
-			e.Hint = "check the wires (A and B may be swapped), the power of the meters, and that this is the right port"
+			e.Hint = fmt.Sprintf("check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: %d and serial: in the site file", p.meter.Address)
 		}
 	case drivers.BadFrame:
 		e.Code = "E-205"
@@ -68,7 +84,10 @@ func meterFault(l *configs.Line, p polled, answering, all int) *cli.Error {
 	case drivers.Disconnected:
 		e.Code = "E-207"
 		e.Text = fmt.Sprintf("line %q (%s): %v", l.Name, place(l), fault.Err)
-		e.Hint = "check the cable or network to the serial server; readings go on by themselves when it is back"
+		e.Hint = "check the cable of the adapter; readings go on by themselves when it is back"
+		if l.TCP != "" {
+			e.Hint = fmt.Sprintf("check that %s is the address of the serial server or meter, its power and the network; readings go on by themselves when it is back", l.TCP)
+		}
 	}
 	return e
 }
@@ -78,13 +97,13 @@ func portFault(l *configs.Line, open *line.OpenError) *cli.Error {
 	e := &cli.Error{Exit: cli.Environment, Text: fmt.Sprintf("line %q: %v", l.Name, open)}
 	switch open.Reason {
 	case line.Missing:
-		e.Code, e.Hint = "E-201", "plug the adapter in, or write one of the ports listed as port: (by-id names survive replugging)"
+		e.Code, e.Hint = "E-201", "plug the adapter in, or write one of the ports listed as port: (by-id names survive replugging); readings go on by themselves when it is there"
 	case line.Permission:
 		e.Code, e.Hint = "E-202", "run the command named above; the installed service has this right already"
 	case line.Busy:
-		e.Code, e.Hint = "E-208", "stop the other program; if it is tallystick itself: tallystick service stop"
+		e.Code, e.Hint = "E-208", "end the other program; if it is tallystick itself: tallystick service stop; readings go on by themselves when the port is free"
 	default:
-		e.Code, e.Hint = "E-209", "check that this is a serial port and that its settings are supported"
+		e.Code, e.Hint = "E-209", "name a serial port as port:, with settings it supports as serial:"
 	}
 	return e
 }

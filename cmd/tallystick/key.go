@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tallystick/tallystick/agent/identity"
+	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -26,7 +26,7 @@ key: of the box. The key is made on the first run, or now.
 			if err != nil {
 				return err
 			}
-			id, created, err := identity.LoadOrCreate(site.Key)
+			id, created, err := assembly.Identity(site)
 			if err != nil {
 				return err
 			}

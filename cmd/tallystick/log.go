@@ -44,7 +44,7 @@ func newExportCommand(a *app) *cobra.Command {
 			}
 			h, err := agent.OpenHistory(site.Buffer.Directory)
 			if err != nil {
-				return err
+				return &historyError{Dir: site.Buffer.Directory, Err: err, Reading: true}
 			}
 			defer h.Close()
 			lo, hi := max(from, h.First()), min(to, h.Next()-1)
@@ -56,7 +56,13 @@ func newExportCommand(a *app) *cobra.Command {
 			if lo > from {
 				fmt.Fprintf(a.stderr, "leaves before %d are no longer on this box; the bundle begins there\n", lo)
 			}
-			if err := writeWhole(output, func(w io.Writer) error { return h.Export(w, lo, hi) }); err != nil {
+			err = writeWhole(output, func(w io.Writer) error {
+				if err := h.Export(w, lo, hi); err != nil {
+					return &historyError{Dir: site.Buffer.Directory, Err: err, Reading: true}
+				}
+				return nil
+			})
+			if err != nil {
 				return err
 			}
 			fmt.Fprintf(a.stderr, "%s: leaves %d to %d of log %s, key %s\n", output, lo, hi, h.LogID(), evidence.FormatPublicKey(h.PublicKey()))

@@ -74,6 +74,7 @@ type polled struct {
 	readings []drivers.Reading
 	at       time.Time
 	err      error
+	answered bool // at least one value came
 }
 
 func newReader(site *configs.Site) (*reader, error) {
@@ -104,6 +105,7 @@ func (r *reader) round(ctx context.Context) [][]polled {
 			for _, m := range l.Meters {
 				p := polled{meter: r.meter(m.Name), columns: m.Columns, readings: make([]drivers.Reading, len(m.Columns)), at: time.Now()}
 				p.err = m.Device.Read(ctx, p.readings)
+				p.answered = p.err == nil || anyValue(p.readings)
 				polls[i] = append(polls[i], p)
 			}
 		})

@@ -15,7 +15,8 @@ import (
 )
 
 func newRunCommand(a *app) *cobra.Command {
-	var verbose, lastGood bool
+	var verbose bool
+	var lastGood string
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent: read, keep, seal, send",
@@ -32,7 +33,7 @@ service install" runs it under the system's service manager.
 			}
 			log := a.logger(level)
 			if runtime.GOOS == "windows" && !service.Interactive() {
-				s, err := newService(a.config, &windowsProgram{run: func(ctx context.Context) error { return a.agent(ctx, log, lastGood) }})
+				s, err := newService(a.config, lastGood, &windowsProgram{run: func(ctx context.Context) error { return a.agent(ctx, log, lastGood) }})
 				if err != nil {
 					return err
 				}
@@ -42,39 +43,69 @@ service install" runs it under the system's service manager.
 		},
 	}
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log each fault and each connection attempt")
-	c.Flags().BoolVar(&lastGood, "last-good", false, "when the site file is faulty, run with the copy of the last one that was not (the installed service does)")
+	c.Flags().StringVar(&lastGood, "last-good", "", "when the site file is faulty, run with the copy of the last good one kept in `DIR`, the buffer's directory (the installed service does)")
 	return c
 }
 
 // agent runs the site until ctx ends.
-func (a *app) agent(ctx context.Context, log *slog.Logger, lastGood bool) error {
+func (a *app) agent(ctx context.Context, log *slog.Logger, lastGood string) error {
 	site, err := a.load()
-	if err != nil && lastGood {
-		site, err = a.loadLastGood(err)
+	if err != nil && lastGood != "" {
+		site, err = a.loadLastGood(lastGood, err, log)
 	}
 	if err != nil {
 		return err
 	}
-	ag, err := assembly.Open(site, assembly.Options{Software: "tallystick " + version, Log: log})
+	ag, err := assembly.Open(site, assembly.Options{
+		Software: "tallystick " + version,
+		Log:      log,
+		OnPoll:   watchLines(site, log),
+		OnEvent:  newNotices(log).see,
+	})
+	dir := site.Buffer.Directory
 	if err != nil {
-		return err
+		return &historyError{Dir: dir, Err: err}
 	}
-	if err := site.SaveLastGood(site.Buffer.Directory); err != nil {
+	for _, d := range ag.Damaged() {
+		log.Debug("damaged", "what", d)
+	}
+	if e := damageNotice(dir, ag.Damaged()); e != nil {
+		log.Error(e.Error(), "do", e.Hint)
+	}
+	if err := site.SaveLastGood(dir); err != nil {
 		log.Warn("no copy of the site file is kept", "err", err)
 	}
 	fmt.Fprintf(a.stderr, "%s, log %s\n%s\n", siteName(site), ag.LogID(), summary(site))
-	return ag.Run(ctx)
+	if err := ag.Run(ctx); err != nil {
+		return &historyError{Dir: dir, Err: err}
+	}
+	return nil
 }
 
-// loadLastGood takes the copy of the site file kept beside the history, after
-// the file itself was found faulty. A box whose file was half-written in a power
+// damageNotice says once what the start could not read and did without; nil
+// when there is nothing.
+func damageNotice(dir string, damaged []string) *cli.Error {
+	if len(damaged) == 0 {
+		return nil
+	}
+	what := damaged[0]
+	if n := len(damaged) - 1; n > 0 {
+		what = fmt.Sprintf("%s, and %s (run with --verbose)", what, count(n, "more fault"))
+	}
+	return &cli.Error{Code: "E-413",
+		Text: fmt.Sprintf("a part of what is stored in %s is damaged and left out: %s", dir, what),
+		Hint: "the agent goes on; where readings are missing lenders see a gap. Copy the directory, and replace the card or disk if this comes back (dmesg)"}
+}
+
+// loadLastGood takes the copy of the site file kept in dir, after the file itself was found faulty. A box whose file was half-written in a power
 // cut goes on reading its meters.
-func (a *app) loadLastGood(faulty error) (*configs.Site, error) {
-	site, err := configs.LoadLastGood(configs.DefaultDirectory, a.config, nil)
+func (a *app) loadLastGood(dir string, faulty error, log *slog.Logger) (*configs.Site, error) {
+	site, err := configs.LoadLastGood(dir, a.config, nil)
 	if err != nil {
 		return nil, faulty
 	}
-	fmt.Fprintf(a.stderr, "tallystick: warning: W-109 %s is faulty; running with %s, the last one that was not\n", a.config, site.Path)
+	log.Warn(fmt.Sprintf("W-602 %s is faulty; running with %s, the last one that was not", a.config, site.Path),
+		"do", "mend the faults above and restart: tallystick service stop, tallystick service start")
 	return site, nil
 }
 

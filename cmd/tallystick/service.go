@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/packaging"
 )
 
@@ -47,14 +48,17 @@ hardened unit of our own, procd, or Windows services).`,
 		c.AddCommand(&cobra.Command{
 			Use: s.use, Short: s.short, Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				svc, err := newService(a.config, nil)
-				if err != nil {
-					return err
-				}
-				if s.use == "install" {
-					if _, err := a.load(); err != nil { // a wrong file would only fail later, unseen
+				directory := configs.DefaultDirectory
+				if s.use == "install" { // a wrong file would only fail later, unseen
+					site, err := a.load()
+					if err != nil {
 						return err
 					}
+					directory = site.Buffer.Directory
+				}
+				svc, err := newService(a.config, directory, nil)
+				if err != nil {
+					return err
 				}
 				return serviceError(s.use, s.do(svc, cmd.ErrOrStderr()))
 			},
@@ -96,8 +100,8 @@ func serviceError(what string, err error) error {
 
 // newService is the service as this system's manager sees it. program is nil
 // where the service itself is not to run.
-func newService(config string, program service.Interface) (service.Service, error) {
-	c, err := serviceConfig(config)
+func newService(config, directory string, program service.Interface) (service.Service, error) {
+	c, err := serviceConfig(config, directory)
 	if err != nil {
 		return nil, err
 	}
@@ -107,8 +111,9 @@ func newService(config string, program service.Interface) (service.Service, erro
 	return service.New(program, c)
 }
 
-// serviceConfig describes the service to any service manager.
-func serviceConfig(config string) (*service.Config, error) {
+// serviceConfig describes the service to any service manager; directory is
+// where the agent keeps the copy of the last good site file.
+func serviceConfig(config, directory string) (*service.Config, error) {
 	path, err := filepath.Abs(config) // the manager starts us in another directory
 	if err != nil {
 		return nil, err
@@ -117,7 +122,7 @@ func serviceConfig(config string) (*service.Config, error) {
 		Name:        serviceName,
 		DisplayName: "Tallystick",
 		Description: serviceSummary,
-		Arguments:   []string{"run", "--config", path, "--last-good"},
+		Arguments:   []string{"run", "--config", path, "--last-good", directory},
 		Option: service.KeyValue{
 			"SystemdScript":          packaging.SystemdUnit(),
 			"OnFailure":              "restart",

@@ -31,7 +31,7 @@ func TestIntegrationSystemdUnit(t *testing.T) {
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 
-	c, err := serviceConfig("/etc/tallystick/with space.yaml")
+	c, err := serviceConfig("/etc/tallystick/with space.yaml", "/var/lib/tallystick")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestIntegrationSystemdUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "ExecStart=" + exe + ` "run" "--config" "/etc/tallystick/with space.yaml" "--last-good"`; !strings.Contains(string(text), want) {
+	if want := "ExecStart=" + exe + ` "run" "--config" "/etc/tallystick/with space.yaml" "--last-good" "/var/lib/tallystick"`; !strings.Contains(string(text), want) {
 		t.Errorf("the unit does not hold %q:\n%s", want, text)
 	}
 	if strings.Contains(string(text), "{{") {

@@ -188,6 +188,7 @@ func (d *decoder) group(p place, v reflect.Value) bool {
 	}
 	fields := fieldsOf(v.Type())
 	seen := make(map[string]bool, len(fields))
+	meant := make(map[string]bool) // by an unknown key: a typo is one fault, not two
 	for i := 0; i+1 < len(p.node.Content); i += 2 {
 		key, node := p.node.Content[i], p.node.Content[i+1]
 		if key.Kind != yaml.ScalarNode || seen[key.Value] {
@@ -196,13 +197,13 @@ func (d *decoder) group(p place, v reflect.Value) bool {
 		seen[key.Value] = true
 		f, ok := find(fields, key.Value)
 		if !ok {
-			d.unknown(p, v, key, fields)
+			meant[d.unknown(p, v, key, fields)] = true
 			continue
 		}
 		d.value(place{node, key, key.Value}, v.FieldByIndex(f.index))
 	}
 	for _, f := range fields {
-		if f.required && !seen[f.name] {
+		if f.required && !seen[f.name] && !meant[f.name] {
 			d.addf(d.pos(p.node), CodeMissing, "add it: "+f.name+": ...", "key %s is missing%s", quote(f.name), p.within())
 		}
 	}
@@ -310,11 +311,16 @@ func (d *decoder) mismatch(p place, t reflect.Type, hint string) bool {
 	if p.key != nil && at.Kind == yaml.ScalarNode && at.Value == "" {
 		at = p.key // nothing stands there: the key is what one can see
 	}
+	if hint == "" {
+		hint = example(p, t)
+	}
 	d.addf(d.pos(at), CodeType, hint, "%sexpected %s, found %s", p.label(), expect(t), describe(p.node))
 	return false
 }
 
-func (d *decoder) unknown(p place, v reflect.Value, key *yaml.Node, fields []field) {
+// unknown reports a key nobody knows and returns the one it probably means, ""
+// if none.
+func (d *decoder) unknown(p place, v reflect.Value, key *yaml.Node, fields []field) (meant string) {
 	w := Problem{}
 	if h, ok := v.Addr().Interface().(KeyHinter); ok {
 		w, _ = h.KeyHint(key.Value)
@@ -331,12 +337,13 @@ func (d *decoder) unknown(p place, v reflect.Value, key *yaml.Node, fields []fie
 			names[i] = f.name
 		}
 		if near, ok := Nearest(key.Value, names); ok {
-			w.Hint = "did you mean " + quote(near) + "?"
+			w.Hint, meant = "did you mean "+quote(near)+"?", near
 		} else {
 			w.Hint = "allowed here: " + strings.Join(names, ", ")
 		}
 	}
 	d.add(d.pos(key), w)
+	return meant
 }
 
 // label starts a message about a value with its key.
@@ -410,6 +417,25 @@ func expect(t reflect.Type) string {
 		return "a group of keys"
 	}
 	return "a whole number"
+}
+
+// example says how the value of a key is written.
+func example(p place, t reflect.Type) string {
+	like := "7"
+	switch {
+	case t == durationType:
+		like = "10s"
+	case t.Kind() == reflect.Struct, t.Kind() == reflect.Map:
+		return "write its keys, each on a line of its own as in key: value"
+	case t.Kind() == reflect.Bool:
+		like = "true"
+	case t.Kind() == reflect.String:
+		like = "text"
+	}
+	if p.key == nil {
+		return ""
+	}
+	return "write it as in " + p.key.Value + ": " + like
 }
 
 // describe says in plain words what stands in the file.

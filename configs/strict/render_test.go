@@ -29,6 +29,7 @@ f:4:1: E-107 unknown key "password"
 f:5:87: E-110 m: expected a whole number, found the text "x"
     5 | …i: 9, j: 10, k: 11, l: 12, m: x, n: 14, o: 15}
       |                                ^
+      → write it as in m: 7
 `
 	var f factory
 	var b strings.Builder

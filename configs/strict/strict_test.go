@@ -141,33 +141,32 @@ notes: [1]
 ? [a]
 : b
 `
-	const want = `f:1:7: E-109 key "name" is missing in site → add it: name: ...
-f:1:8: E-107 unknown key "nam" in site → did you mean "name"?
+	const want = `f:1:8: E-107 unknown key "nam" in site → did you mean "name"?
 f:3:21: E-111 unit: 300 is outside 0 to 255
 f:3:36: E-110 interval: expected a duration such as 10s, found the number 10 → add the unit: ms, s, m, h or d
-f:3:44: E-110 on: expected true or false, found the text "yes"
+f:3:44: E-110 on: expected true or false, found the text "yes" → write it as in on: true
 f:3:55: E-110 tags: expected a list, found the text "x" → write it as a list: one entry a line, each after "- "
 f:4:21: E-111 unit: 010 can be read in two ways → write it in digits, without a leading zero, or as 0x and hexadecimal digits
-f:4:36: E-110 interval: expected a duration such as 10s, found the text "fast"
+f:4:36: E-110 interval: expected a duration such as 10s, found the text "fast" → write it as in interval: 10s
 f:4:46: E-110 on: expected true or false, found the text "true" → write it without quotation marks
 f:4:61: E-110 entry of tags: expected text, found a group of keys
 f:6:11: E-110 unit: expected a whole number, found the text "7" → write it without quotation marks
 f:7:13: E-111 offset: -40000 is outside -32768 to 32767
 f:8:5: E-107 unknown key "baudrate" in this entry of lines → write speed: 9600
 f:9:5: E-108 key "name" is given twice, first at line 5 column 5 → keep one of them
-f:10:11: E-110 unit: expected a whole number, found the number 7.5
-f:11:5: E-110 name: expected text, found nothing
+f:10:11: E-110 unit: expected a whole number, found the number 7.5 → write it as in unit: 7
+f:11:5: E-110 name: expected text, found nothing → write it as in name: text
 f:12:12: E-111 speed: expected slow
 f:13:11: E-111 expected a word and a number
 f:14:5: E-107 unknown key "qqq" in this entry of lines → allowed here: name, port, unit, offset, interval, on, tags, speed, pair
 f:15:22: E-199 speed: not a speed → write slow
-f:15:36: E-110 port: expected text, found a list
+f:15:36: E-110 port: expected text, found a list → write it as in port: text
 f:15:47: E-111 unit: 1_0 can be read in two ways → write it in digits, without a leading zero, or as 0x and hexadecimal digits
 f:15:62: E-110 expected a whole number, found the text "b"
-f:16:5: E-110 entry of lines: expected a group of keys, found the text "text"
+f:16:5: E-110 entry of lines: expected a group of keys, found the text "text" → write its keys, each on a line of its own as in key: value
 f:17:1: E-107 unknown key "linse" → did you mean "lines"?
 f:18:1: E-107 unknown key "password" → did you mean "password_file"?
-f:19:8: E-110 notes: expected a group of keys, found a list
+f:19:8: E-110 notes: expected a group of keys, found a list → write its keys, each on a line of its own as in key: value
 f:20:3: E-104 a key must be a word, found a list
 `
 	var f factory
@@ -272,7 +271,7 @@ func TestSyntaxSecret(t *testing.T) {
 func TestDepth(t *testing.T) {
 	var f factory
 	faults := strict.Decode("f", []byte("site: {name: a, label: "+strings.Repeat("[", 30)+strings.Repeat("]", 30)+"}"), &f)
-	const want = "f:1:24: E-110 label: expected text, found a list\nf:1:39: E-103 nested more than 16 deep\n"
+	const want = "f:1:24: E-110 label: expected text, found a list → write it as in label: text\nf:1:39: E-103 nested more than 16 deep\n"
 	if got := list(faults); got != want {
 		t.Errorf("got %s", got)
 	}

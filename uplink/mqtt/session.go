@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -196,6 +197,35 @@ func (s *Session) Subscribe(ctx context.Context, filter string, qos byte, f func
 	if len(filter) > maxString {
 		return &SizeError{What: "topic filter", Size: len(filter), Max: maxString}
 	}
+	for {
+		granted, err := s.subscribe(ctx, filter, qos, f)
+		switch {
+		case err != nil:
+			return err
+		case granted == idInUse:
+			// The next attempt has another identifier.
+		case granted > qos:
+			return &ConnectError{Reason: NotAuthorised, Broker: s.broker.url, Err: fmt.Errorf("subscription to %s refused", filter)}
+		default:
+			return nil
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-s.done:
+			return s.err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// idInUse is a SUBACK code of MQTT 5 that mochi sends to 3.1.1 clients too: it
+// mistakes a message of its own that is not yet acknowledged for one of the
+// client with the same identifier.
+const idInUse = 0x91
+
+// subscribe makes one attempt and returns the broker's code.
+func (s *Session) subscribe(ctx context.Context, filter string, qos byte, f func(topic string, payload []byte)) (code byte, err error) {
 	t := s.client.Subscribe(filter, qos, func(_ paho.Client, m paho.Message) {
 		if s.waiting.Add(int64(len(m.Payload()))) > maxInbound {
 			s.lost(fmt.Errorf("more than %d bytes from the broker wait to be handled", maxInbound))
@@ -207,18 +237,19 @@ func (s *Session) Subscribe(ctx context.Context, filter string, qos byte, f func
 	select {
 	case <-t.Done():
 	case <-s.done:
-		return s.err
+		return 0, s.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
-	if err := t.Error(); err != nil {
-		return fmt.Errorf("subscribe to %s at %s: %w", filter, s.broker.url, err)
+	code, answered := t.Result()[filter]
+	if err := t.Error(); err != nil || !answered {
+		return 0, fmt.Errorf("subscribe to %s at %s: %w", filter, s.broker.url, cmp.Or(err, errNoSuback))
 	}
-	if granted, ok := t.Result()[filter]; !ok || granted > qos {
-		return &ConnectError{Reason: NotAuthorised, Broker: s.broker.url, Err: fmt.Errorf("subscription to %s refused", filter)}
-	}
-	return nil
+	return code, nil
 }
+
+// errNoSuback is a token that says "subscribed" without the broker's answer.
+var errNoSuback = errors.New("the broker has not answered")
 
 // deliverLoop calls the subscribers' handlers, one message at a time.
 func (s *Session) deliverLoop() {

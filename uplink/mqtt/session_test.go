@@ -234,6 +234,29 @@ func TestHostileBroker(t *testing.T) {
 	})
 }
 
+// As mochi does while a retained message is not yet acknowledged.
+func TestSubscribeAfterIdentifierInUse(t *testing.T) {
+	var ids []uint16
+	s := startScript(t, func(p *peer) {
+		p.accept()
+		for code := byte(0x91); ; code = 1 {
+			m, ok := until[*packets.SubscribePacket](p)
+			if !ok {
+				return
+			}
+			ids = append(ids, m.MessageID)
+			p.Write([]byte{0x90, 3, byte(m.MessageID >> 8), byte(m.MessageID), code})
+		}
+	})
+	c := dial(t, Options{Broker: "mqtt://" + s.addr, ClientID: "x"})
+	if err := c.Subscribe(t.Context(), "a", 1, func(string, []byte) {}); err != nil {
+		t.Fatal(err)
+	}
+	if len(ids) != 2 || ids[0] == ids[1] {
+		t.Fatalf("identifiers %v", ids)
+	}
+}
+
 func TestFloodEndsSession(t *testing.T) {
 	s := startScript(t, func(p *peer) {
 		p.accept()

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/agent"
-	"github.com/tallystick/tallystick/agent/identity"
 	"github.com/tallystick/tallystick/cmd/internal/broker"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers/profile"
@@ -24,14 +23,15 @@ const drainTime = 10 * time.Second
 type Options struct {
 	Software string // name and version, for the boot leaf
 	Log      *slog.Logger
-	OnPoll   func(agent.Poll) // may be nil
+	OnPoll   func(agent.Poll)                    // may be nil
+	OnEvent  func(lender string, e uplink.Event) // from the lender's goroutine; may be nil
 	// Backoff and ReceiptTimeout of the shippers; zero values are theirs.
 	Backoff        uplink.Backoff
 	ReceiptTimeout time.Duration
 }
 
 // Open makes the agent a site file describes and takes up its history. The
-// key is made where there is none.
+// key is made where there is neither a key nor a history.
 func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 	lib, err := profile.Builtin()
 	if err != nil {
@@ -41,7 +41,7 @@ func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, created, err := identity.LoadOrCreate(site.Key)
+	id, created, err := Identity(site)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,11 @@ func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 			return newShipper(l, f, o)
 		}})
 	}
-	return agent.Open(s)
+	a, err := agent.Open(s)
+	if err != nil {
+		return nil, blameKey(site, id, err)
+	}
+	return a, nil
 }
 
 // channels translates the site file's words.
@@ -91,7 +95,11 @@ func newShipper(l *configs.Lender, f agent.Feed, o Options) (*uplink.Shipper, er
 		Dial: func(ctx context.Context, will uplink.Will) (uplink.Session, error) {
 			return broker.Dial(ctx, &l.Connection, clientID(f.Log, l), &will, log)
 		},
-		OnEvent: func(e uplink.Event) { report(log, e) },
+		OnEvent: func(e uplink.Event) {
+			if o.OnEvent != nil {
+				o.OnEvent(e.Lender, e)
+			}
+		},
 	})
 }
 
@@ -99,25 +107,6 @@ func newShipper(l *configs.Lender, f agent.Feed, o Options) (*uplink.Shipper, er
 // to several lenders on one broker.
 func clientID(log evidence.LogID, l *configs.Lender) string {
 	return fmt.Sprintf("tally-%s-%s", log.String()[:12], l.Name)
-}
-
-// report logs what a shipper tells, each kind at its level.
-func report(log *slog.Logger, e uplink.Event) {
-	attrs := []any{}
-	if e.Hi > 0 || e.Lo > 0 {
-		attrs = append(attrs, "from", e.Lo, "to", e.Hi)
-	}
-	if e.Err != nil {
-		attrs = append(attrs, "err", e.Err)
-	}
-	switch e.Kind {
-	case uplink.Receipted, uplink.Resent:
-		log.Debug(string(e.Kind), attrs...)
-	case uplink.Connected:
-		log.Info(string(e.Kind), attrs...)
-	default:
-		log.Warn(string(e.Kind), attrs...)
-	}
 }
 
 // CheckLenders reads the files each lender's connection names and, online,
