@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -558,4 +560,33 @@ func TestWindowTooLargeToSealIsRefusedAtTheStart(t *testing.T) {
 	if _, err := Open(s); err == nil || !strings.Contains(err.Error(), "shorten window") {
 		t.Fatalf("Open: %v, want a refusal that says what to do", err)
 	}
+}
+
+// Damage in old segments is reported; it does not keep the box from going on.
+func TestOldDamageDoesNotStopTheBox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSite(t.TempDir(), &device{})
+		s.Quota = 64 << 10 // segments of 4 KiB
+		runFor(t, s, 5*time.Minute)
+		for range 24 { // boot leaves fill the newest segment: no window in it
+			abandon(t, s, time.Millisecond)
+		}
+		segments, err := filepath.Glob(filepath.Join(s.Dir, sealedDir, "*.log"))
+		if err != nil || len(segments) < 2 {
+			t.Fatalf("%d segments, want several (%v)", len(segments), err)
+		}
+		for _, old := range segments[:len(segments)-1] {
+			b, err := os.ReadFile(old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := 2000; i < len(b); i += 100 {
+				b[i] ^= 1
+			}
+			if err := os.WriteFile(old, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runFor(t, s, 2*time.Minute)
+	})
 }

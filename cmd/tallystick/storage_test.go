@@ -311,3 +311,23 @@ func TestHistoryInUseIsNamed(t *testing.T) {
 		t.Errorf("exit %d: %s", exit, stderr)
 	}
 }
+
+// A site file half-written in a power cut does not stop a box that was told
+// where the last good copy is; without that it is refused.
+func TestLastGoodSiteFile(t *testing.T) {
+	t.Parallel()
+	address, _ := meters(t, sim.TCP, "127.0.0.1:0", 7)
+	dir, path := site(t, tcpSite(address, ""))
+	box := filepath.Join(dir, "box")
+	agent := background(t, "run", "--config", path, "--last-good", box)
+	agent.says("reading 1 meter")
+	agent.stop(0)
+	change(t, path, func(b []byte) []byte { return b[:len(b)/2] })
+	if exit, _, stderr := command(t, dir, "run", "--config", path); exit != 2 {
+		t.Errorf("exit %d without --last-good, want 2\n%s", exit, stderr)
+	}
+	agent = background(t, "run", "--config", path, "--last-good", box)
+	agent.says("W-602")
+	agent.says("reading 1 meter")
+	agent.stop(0)
+}
