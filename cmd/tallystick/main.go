@@ -37,7 +37,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // app is what all subcommands share.
 type app struct {
 	config string // path of the site file
-	lang   string // of messages to people: "en" or "zh"
 	json   bool
 	stderr io.Writer
 }
