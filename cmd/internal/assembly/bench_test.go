@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goburrow/modbus"
+
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers/profile"
@@ -36,7 +38,7 @@ func BenchmarkSocketToSealedWindow(b *testing.B) {
 		site.Meters = append(site.Meters, configs.Meter{
 			Name: configs.Name("m" + string(rune('a'+unit/26)) + string(rune('a'+unit%26))), Line: "bench",
 			Protocol: configs.ModbusTCP, Address: unit + 1, Profile: "eastron-sdm630",
-			CT: configs.Ratio{Coef: 1}, PT: configs.Ratio{Coef: 1}, Interval: 2 * time.Millisecond,
+			CT: configs.Ratio{Coef: 1}, PT: configs.Ratio{Coef: 1}, Interval: 5 * time.Millisecond,
 			Quantities: []string{ // registers 342 to 381, without a hole
 				"energy_sum", "reactive_sum", "energy_import_l1", "energy_import_l2", "energy_import_l3",
 				"energy_export_l1", "energy_export_l2", "energy_export_l3", "energy_sum_l1", "energy_sum_l2", "energy_sum_l3",
@@ -107,6 +109,28 @@ func BenchmarkBareSocket(b *testing.B) {
 			b.Fatal(err)
 		}
 		if _, err := io.ReadFull(conn, reply); err != nil {
+			b.Fatal(err)
+		}
+	}
+	used := cpu(b) - before
+	b.ReportMetric(float64(used.Nanoseconds())/1e3/float64(b.N*values), "cpu-us/value")
+}
+
+// BenchmarkGoburrowLoop is the library's own client in a loop over the same
+// units and registers: decoded to bytes, nothing kept.
+func BenchmarkGoburrowLoop(b *testing.B) {
+	const units, values = 50, 20
+	h := modbus.NewTCPClientHandler(startSim(b, units))
+	if err := h.Connect(); err != nil {
+		b.Fatal(err)
+	}
+	defer h.Close()
+	client := modbus.NewClient(h)
+	b.ResetTimer()
+	before := cpu(b)
+	for i := range b.N {
+		h.SlaveId = byte(i%units) + 1
+		if _, err := client.ReadInputRegisters(342, 40); err != nil {
 			b.Fatal(err)
 		}
 	}
