@@ -1,6 +1,7 @@
 package evidence_test
 
 import (
+	"crypto/ed25519"
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -62,5 +63,13 @@ func BenchmarkSeal(b *testing.B) {
 		if _, err := w.Window(e, data); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkBareEd25519 is the floor of BenchmarkSeal: the one signature.
+func BenchmarkBareEd25519(b *testing.B) {
+	payload, key := make([]byte, 330), evidencetest.Key(1)
+	for b.Loop() {
+		ed25519.Sign(key, payload)
 	}
 }

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"crypto/ed25519"
 	"testing"
 	"time"
 
@@ -46,5 +47,18 @@ func BenchmarkVerify(b *testing.B) {
 			b.Fatalf("%s %d %v", res.Verdict, res.Readings, res.Reasons)
 		}
 		i++
+	}
+}
+
+// BenchmarkBareEd25519 is the floor of BenchmarkVerify: the one signature check
+// a window cannot do without, over a payload of its size.
+func BenchmarkBareEd25519(b *testing.B) {
+	payload := make([]byte, 330)
+	sig := ed25519.Sign(evidencetest.Key(1), payload)
+	key := evidencetest.Key(1).Public().(ed25519.PublicKey)
+	for b.Loop() {
+		if !ed25519.Verify(key, payload, sig) {
+			b.Fatal("does not verify")
+		}
 	}
 }
