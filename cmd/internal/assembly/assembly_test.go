@@ -1,0 +1,48 @@
+package assembly
+
+import (
+	"testing"
+
+	"github.com/tallystick/tallystick/configs"
+	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/modbus"
+	"github.com/tallystick/tallystick/drivers/profile"
+)
+
+// The fewest requests each profile's readable ranges allow for what it reads by
+// default. A profile or planner that needs more makes a slow line slower.
+func TestRequestsPerPoll(t *testing.T) {
+	lib, err := profile.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{
+		"acrel-adw300": 4, "acrel-dtsd1352": 7, "chint-dtsu666": 5, "eastron-sdm630": 1, "schneider-pm5110": 5, "waveshare-8di": 1,
+	}
+	for _, id := range lib.IDs() {
+		p, err := lib.Get(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := modbus.New(modbus.Config{Name: id, Unit: 1, Registers: p.Registers, Ranges: p.Ranges, MaxRegisters: p.MaxRegisters}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, known := want[id]; !known || len(m.Requests()) != n {
+			t.Errorf("%s: %d requests for %d quantities, want %d: %v", id, len(m.Requests()), len(p.Registers), n, m.Requests())
+		}
+	}
+}
+
+// CT and PT ratios apply to what passes the transformers, and to nothing else.
+func TestMultiplier(t *testing.T) {
+	ct, pt := configs.Ratio{Coef: 40}, configs.Ratio{Coef: 100}
+	for unit, want := range map[string]drivers.Decimal{
+		"A": {Coef: 40}, "V": {Coef: 100}, "W": {Coef: 4000}, "kWh": {Coef: 4000}, "kvarh": {Coef: 4000}, "VA": {Coef: 4000}, "var": {Coef: 4000},
+		"Hz": {Coef: 1}, "": {Coef: 1}, "deg": {Coef: 1},
+	} {
+		if got := multiplier(unit, ct, pt); got != want {
+			t.Errorf("%q: %v, want %v", unit, got, want)
+		}
+	}
+}
