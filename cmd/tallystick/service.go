@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/kardianos/service"
 	"github.com/spf13/cobra"
@@ -55,6 +56,9 @@ hardened unit of our own, procd, or Windows services).`,
 						return err
 					}
 					directory = site.Buffer.Directory
+					if err := visible(site.Path); err != nil {
+						return err
+					}
 				}
 				svc, err := newService(a.config, directory, nil)
 				if err != nil {
@@ -65,6 +69,25 @@ hardened unit of our own, procd, or Windows services).`,
 		})
 	}
 	return c
+}
+
+// visible refuses what the service could not see once it runs: systemd hides
+// home directories and temporary files from it (packaging, ProtectHome= and
+// PrivateTmp=).
+func visible(config string) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	for _, path := range []string{exe, config} {
+		for _, hidden := range []string{"/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"} {
+			if strings.HasPrefix(path, hidden) {
+				return &cli.Error{Exit: cli.Usage, Code: "E-603", Text: fmt.Sprintf("the service would not see %s: what is below %s is hidden from it", path, hidden),
+					Hint: "sudo install " + exe + " /usr/local/bin/ and sudo install -D -m 644 " + config + " /etc/tallystick/tallystick.yaml, then: sudo tallystick service install"}
+			}
+		}
+	}
+	return nil
 }
 
 func status(s service.Service, w io.Writer) error {
