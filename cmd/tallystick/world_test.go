@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -252,7 +253,8 @@ func TestChild(t *testing.T) {
 			t.Fatal(err)
 		}
 		os.Stdout.WriteString("held\n")
-		select {} // killed
+		time.Sleep(time.Hour) // killed long before
+		runtime.KeepAlive(f)  // collected, it would let the port go
 	case "plain": // the command, to be killed
 		os.Exit(run(context.Background(), args, os.Stdout, os.Stderr))
 	case "unprivileged": // the command, as a user who may do nothing here
