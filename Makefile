@@ -3,13 +3,18 @@ export CGO_ENABLED := 0
 LDFLAGS := -s -w -buildid=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: all test integration race bench fuzz clean
+.PHONY: all test crash integration race bench fuzz clean
 
 all:
 	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 test:
 	go test ./...
+
+# Every crash point of sixty histories of the disk log, instead of the three of
+# the plain test.
+crash:
+	go test ./buffer -run Every -histories 60
 
 # The packages with tests on real parts, one after the other.
 integration:

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 
-	"github.com/kardianos/service"
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
@@ -32,13 +30,6 @@ service install" runs it under the system's service manager.
 				level = slog.LevelDebug
 			}
 			log := a.logger(level)
-			if runtime.GOOS == "windows" && !service.Interactive() {
-				s, err := newService(a.config, lastGood, &windowsProgram{run: func(ctx context.Context) error { return a.agent(ctx, log, lastGood) }})
-				if err != nil {
-					return err
-				}
-				return s.Run()
-			}
 			return a.agent(cmd.Context(), log, lastGood)
 		},
 	}

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/kardianos/service"
@@ -28,7 +26,7 @@ func newServiceCommand(a *app) *cobra.Command {
 		Use:   "service",
 		Short: "Install, start or stop tallystick as a system service",
 		Long: `Runs "tallystick run" under the system's service manager (systemd with a
-hardened unit of our own, procd, or Windows services).`,
+hardened unit of our own, procd, OpenRC and others).`,
 	}
 	for _, s := range []struct {
 		use, short string
@@ -60,7 +58,7 @@ hardened unit of our own, procd, or Windows services).`,
 						return err
 					}
 				}
-				svc, err := newService(a.config, directory, nil)
+				svc, err := newService(a.config, directory)
 				if err != nil {
 					return err
 				}
@@ -113,7 +111,7 @@ func serviceError(what string, err error) error {
 	}
 	e := &cli.Error{Exit: cli.Environment, Code: "E-601", Text: fmt.Sprintf("%s service: %v", what, err)}
 	switch {
-	case runtime.GOOS != "windows" && os.Geteuid() != 0:
+	case os.Geteuid() != 0:
 		e.Hint = "service commands need root: sudo tallystick service " + what
 	case errors.Is(err, service.ErrNoServiceSystemDetected):
 		e.Hint = "no service manager found; run it yourself: tallystick run"
@@ -121,17 +119,13 @@ func serviceError(what string, err error) error {
 	return e
 }
 
-// newService is the service as this system's manager sees it. program is nil
-// where the service itself is not to run.
-func newService(config, directory string, program service.Interface) (service.Service, error) {
+// newService is the service as this system's manager sees it.
+func newService(config, directory string) (service.Service, error) {
 	c, err := serviceConfig(config, directory)
 	if err != nil {
 		return nil, err
 	}
-	if program == nil {
-		program = idle{}
-	}
-	return service.New(program, c)
+	return service.New(idle{}, c)
 }
 
 // serviceConfig describes the service to any service manager; directory is
@@ -146,36 +140,13 @@ func serviceConfig(config, directory string) (*service.Config, error) {
 		DisplayName: "Tallystick",
 		Description: serviceSummary,
 		Arguments:   []string{"run", "--config", path, "--last-good", directory},
-		Option: service.KeyValue{
-			"SystemdScript":          packaging.SystemdUnit(),
-			"OnFailure":              "restart",
-			"OnFailureDelayDuration": "5s",
-		},
+		Option:      service.KeyValue{"SystemdScript": packaging.SystemdUnit()},
 	}, nil
 }
 
-// idle stands for the program in commands that only talk to the manager.
+// idle stands for the program: these commands only talk to the manager, which
+// starts "tallystick run" by itself.
 type idle struct{}
 
 func (idle) Start(service.Service) error { return nil }
 func (idle) Stop(service.Service) error  { return nil }
-
-// windowsProgram runs the agent under a manager that calls back (Windows).
-// Start must return at once; Stop waits for the agent to keep its promise.
-type windowsProgram struct {
-	run    func(context.Context) error
-	cancel context.CancelFunc
-	done   chan error
-}
-
-func (p *windowsProgram) Start(s service.Service) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel, p.done = cancel, make(chan error, 1)
-	go func() { p.done <- p.run(ctx) }()
-	return nil
-}
-
-func (p *windowsProgram) Stop(service.Service) error {
-	p.cancel()
-	return <-p.done
-}
