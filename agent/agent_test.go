@@ -255,6 +255,47 @@ func TestKilledRunLosesAtMostTheSyncInterval(t *testing.T) {
 	})
 }
 
+// A clock that was set back before the kill must not make recorded readings
+// look as if they were in a leaf already.
+func TestJournalSurvivesAClockSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSite(t.TempDir(), &device{})
+		a, err := Open(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		for _, at := range []time.Time{now, now.Add(-time.Hour)} { // a window of now, then one of an hour ago
+			a.seal.rec.begin(at)
+			a.seal.rec.add(0, at.Add(time.Second), []drivers.Reading{{Coef: 2301}, {Coef: at.Unix()}})
+			if err := a.seal.journalize(); err != nil {
+				t.Fatal(err)
+			}
+			if at.Equal(now) {
+				if err := a.seal.next(at); err != nil {
+					t.Fatal(err)
+				}
+				a.seal.rec.rest()
+			}
+		}
+		if err := a.led.close(); err != nil {
+			t.Fatal(err)
+		}
+		runFor(t, s, time.Second)
+		seen := map[int64]int{}
+		for _, r := range history(t, s) {
+			for _, v := range values(r, "energy_import") {
+				seen[v.Coef]++
+			}
+		}
+		for _, at := range []time.Time{now, now.Add(-time.Hour)} {
+			if seen[at.Unix()] != 1 {
+				t.Errorf("the reading of %v is in the history %d times, want once", at, seen[at.Unix()])
+			}
+		}
+	})
+}
+
 func TestChangedSiteIsStatedAndOldWindowKeepsItsDictionary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &device{}

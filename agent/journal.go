@@ -11,7 +11,8 @@ import (
 // The journal keeps the polls of the open windows on disk until the window is
 // sealed. One journal record is one batch: the polls of one sync interval.
 //
-//	batch = version(1) poll*
+//	batch = version(1) leaf poll*
+//	leaf  = uvarint          index of the next leaf when the batch was written: the windows of its polls are sealed there or soon after
 //	poll  = window  varint   start of its window, Unix ms, minus that of the poll before (first: minus 0)
 //	        meter   uvarint  index in the dictionary in force
 //	        offset  varint   begin of the poll, ms after the start of its window
@@ -23,12 +24,13 @@ const journalVersion = 1
 // batch is a journal record in the making.
 type batch struct {
 	buf   []byte
-	start int64 // window start of the poll added last
+	leaf  uint64 // index of the next leaf
+	start int64  // window start of the poll added last
 }
 
 func (b *batch) add(windowStart int64, meter int, start int64, readings []drivers.Reading) {
 	if len(b.buf) == 0 {
-		b.buf = append(b.buf, journalVersion)
+		b.buf = binary.AppendUvarint(append(b.buf, journalVersion), b.leaf)
 	}
 	buf := binary.AppendVarint(b.buf, windowStart-b.start)
 	buf = binary.AppendUvarint(buf, uint64(meter))
@@ -56,6 +58,7 @@ func (b *batch) add(windowStart int64, meter int, start int64, readings []driver
 
 // journaled is one poll read back.
 type journaled struct {
+	leaf     uint64 // of its batch
 	window   int64
 	meter    int
 	start    int64
@@ -70,10 +73,11 @@ func readBatch(rec []byte, cols []int, poll func(journaled)) error {
 	if v := d.byte(); v != journalVersion {
 		return fmt.Errorf("journal record has version %d, this program reads %d: it was written by another version of Tallystick", v, journalVersion)
 	}
+	leaf := d.uvarint()
 	var start int64
 	for len(d.b) > 0 && !d.bad {
 		start += d.varint()
-		p := journaled{window: start}
+		p := journaled{leaf: leaf, window: start}
 		meter, offset, count := d.uvarint(), d.varint(), d.uvarint()
 		if d.bad || meter >= uint64(len(cols)) || count != uint64(cols[meter]) {
 			return fmt.Errorf("journal record names meter %d with %d readings, the dictionary in force has no such meter", meter, count)
@@ -139,14 +143,11 @@ func (d *decoder) varint() int64 {
 	return v
 }
 
-// recovered rebuilds the windows a run left open, oldest first, from its
-// journal. Windows that begin before sealedTo are in the log already.
-func recovered(polls []journaled, meters int, sealedTo int64) []*window {
+// recovered rebuilds the windows a run left open, oldest first, from the polls
+// that are not in a leaf yet.
+func recovered(polls []journaled, meters int) []*window {
 	var ws []*window
 	for _, p := range polls {
-		if p.window < sealedTo {
-			continue
-		}
 		i := slices.IndexFunc(ws, func(w *window) bool { return w.start >= p.window })
 		if i < 0 {
 			i = len(ws)

@@ -12,7 +12,7 @@ import (
 func TestJournalReturnsWhatItWasGiven(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cols := rapid.SliceOfN(rapid.IntRange(0, 5), 1, 4).Draw(t, "columns by meter")
-		var b batch
+		b := batch{leaf: rapid.Uint64().Draw(t, "leaf")}
 		var want []journaled
 		for range rapid.IntRange(1, 20).Draw(t, "polls") {
 			p := journaled{
@@ -39,7 +39,7 @@ func TestJournalReturnsWhatItWasGiven(t *testing.T) {
 		}
 		for i := range want {
 			g, w := got[i], want[i]
-			if g.window != w.window || g.meter != w.meter || g.start != w.start {
+			if g.leaf != b.leaf || g.window != w.window || g.meter != w.meter || g.start != w.start {
 				t.Fatalf("poll %d: %+v, want %+v", i, g, w)
 			}
 			for c := range w.readings {
@@ -62,13 +62,14 @@ func FuzzJournal(f *testing.F) {
 		cols := []int{2, 1}
 		var again batch
 		err := readBatch(rec, cols, func(p journaled) {
+			again.leaf = p.leaf
 			if len(p.readings) != cols[p.meter] {
 				t.Fatalf("meter %d with %d readings", p.meter, len(p.readings))
 			}
 			again.add(p.window, p.meter, p.start, p.readings)
 		})
 		if err == nil && len(rec) > 1 {
-			var twice batch
+			twice := batch{leaf: again.leaf}
 			if err := readBatch(again.buf, cols, func(p journaled) { twice.add(p.window, p.meter, p.start, p.readings) }); err != nil {
 				t.Fatal(err)
 			}

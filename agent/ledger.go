@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"reflect"
 	"time"
@@ -37,13 +38,12 @@ type ledger struct {
 
 // past is what the log of an earlier run ends with.
 type past struct {
-	begun      bool   // there was a run before
-	boot       uint64 // its boot counter
-	clean      bool   // its last leaf is a shutdown
-	sealedTo   int64  // end of its newest window, Unix ms; 0 when none was found
-	recordedTo int64  // up to when readings survive, Unix ms; 0 when none
-	polls      []journaled
-	damaged    []string // what could not be read, in words
+	begun      bool        // there was a run before
+	boot       uint64      // its boot counter
+	clean      bool        // its last leaf is a shutdown
+	recordedTo int64       // up to when readings survive, Unix ms; 0 when none
+	polls      []journaled // that are in no leaf
+	damaged    []string    // what could not be read, in words
 }
 
 // note keeps what a log's recovery found, for people.
@@ -169,7 +169,7 @@ func (l *ledger) readTail(last uint64, p *past) error {
 			p.boot, p.clean = m.Event.Boot, m.Type == evidence.ShutdownLeaf
 		}
 		if m.Type == evidence.WindowLeaf {
-			p.sealedTo, p.recordedTo = m.End(), m.End()
+			p.recordedTo = m.End()
 			return nil
 		}
 		if n == l.log.First() || last-n >= look {
@@ -185,11 +185,15 @@ func (l *ledger) openJournal(fsys vfs.FS, p *past) error {
 		return err
 	}
 	p.note("journal", rec)
-	cols := columns(l.writer.Dictionary())
+	cols, starts := columns(l.writer.Dictionary()), map[uint64]int64{}
 	var b []byte
 	for n := j.First(); n < j.Next(); n++ {
 		if b, err = j.Read(n, b[:0]); err == nil {
-			err = readBatch(b, cols, func(q journaled) { p.polls = append(p.polls, q) })
+			err = readBatch(b, cols, func(q journaled) {
+				if !l.sealed(q, starts) {
+					p.polls = append(p.polls, q)
+				}
+			})
 		}
 		if err != nil {
 			p.damaged = append(p.damaged, fmt.Sprintf("journal: record %d: %v", n, err))
@@ -197,6 +201,39 @@ func (l *ledger) openJournal(fsys vfs.FS, p *past) error {
 	}
 	l.journal = j
 	return nil
+}
+
+// sealed reports whether a journaled poll is in a leaf already. Its window was
+// open when its batch was written, so it is among the next few leaves or not
+// sealed yet; that goes by indexes and not by the clock, which may have been
+// set back. starts remembers the windows looked at, by leaf.
+func (l *ledger) sealed(p journaled, starts map[uint64]int64) bool {
+	const soon = 8 // two open windows, a hole, a loss, what a restart adds
+	for n := p.leaf; n < min(p.leaf+soon, l.log.Next()); n++ {
+		start, known := starts[n]
+		if !known {
+			start = l.windowStart(n)
+			starts[n] = start
+		}
+		if start == p.window {
+			return true
+		}
+	}
+	return false
+}
+
+// windowStart is the begin of the window in leaf n, MinInt64 where there is none
+// or it cannot be read: its polls are then sealed again rather than lost.
+func (l *ledger) windowStart(n uint64) int64 {
+	rec, err := l.log.Read(n, nil)
+	if err != nil {
+		return math.MinInt64
+	}
+	d, err := evidence.ParseDelivery(rec)
+	if err != nil || d.Manifest.Type != evidence.WindowLeaf {
+		return math.MinInt64
+	}
+	return d.Manifest.Start
 }
 
 // event is the time and clock part of a leaf about the duration from start.
@@ -253,7 +290,7 @@ func (l *ledger) restart(p *past, software string) error {
 	l.boot = p.boot + 1
 	dict := l.writer.Dictionary()
 	lay := layoutOf(dict)
-	for _, w := range recovered(p.polls, len(dict.Meters), p.sealedTo) {
+	for _, w := range recovered(p.polls, len(dict.Meters)) {
 		w.end = max(w.start, w.last)
 		if err := l.window(w, &lay); err != nil {
 			return err

@@ -144,11 +144,11 @@ func (r *recorder) recycle(w *window) {
 
 // unjournaled appends to dst the batch of polls of open windows that no call
 // has returned before; nothing when there are none. seq is the journal record
-// the batch is to become.
-func (r *recorder) unjournaled(dst []byte, seq uint64) []byte {
+// the batch is to become, leaf the index of the next leaf.
+func (r *recorder) unjournaled(dst []byte, seq, leaf uint64) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b := batch{buf: dst}
+	b := batch{buf: dst, leaf: leaf}
 	for _, w := range r.open {
 		for i := range w.meters {
 			m := &w.meters[i]

@@ -64,22 +64,22 @@ func TestClockSetBackDoesNotHoldTheWindowOpen(t *testing.T) {
 func TestJournalFollowsTheOpenWindows(t *testing.T) {
 	r := rec()
 	r.begin(ms(60_000))
-	if b := r.unjournaled(nil, 5); len(b) != 0 || r.journaledFrom() != math.MaxUint64 {
+	if b := r.unjournaled(nil, 5, 0); len(b) != 0 || r.journaledFrom() != math.MaxUint64 {
 		t.Fatalf("without a poll: batch of %d bytes, from %d", len(b), r.journaledFrom())
 	}
 	r.add(0, ms(61_000), one)
-	if b := r.unjournaled(nil, 5); len(b) == 0 || r.journaledFrom() != 5 {
+	if b := r.unjournaled(nil, 5, 0); len(b) == 0 || r.journaledFrom() != 5 {
 		t.Fatalf("batch of %d bytes, from %d; want some, 5", len(b), r.journaledFrom())
 	}
 	r.add(0, ms(120_100), one)
-	r.unjournaled(nil, 6)
+	r.unjournaled(nil, 6, 0)
 	r.take(ms(121_000))
 	if from := r.journaledFrom(); from != 6 {
 		t.Fatalf("after the first window is sealed the journal is needed from %d, want 6", from)
 	}
 	r.add(0, ms(130_000), one)
 	r.take(ms(181_000))
-	if b := r.unjournaled(nil, 7); len(b) != 0 {
+	if b := r.unjournaled(nil, 7, 0); len(b) != 0 {
 		t.Fatal("polls of a sealed window are journaled again")
 	}
 }

@@ -93,7 +93,7 @@ func (s *sealer) tidyJournal() error { return s.led.trimJournal(s.rec.journaledF
 
 // journalize makes the polls since the last call durable.
 func (s *sealer) journalize() error {
-	s.batch = s.rec.unjournaled(s.batch[:0], s.led.journal.Next())
+	s.batch = s.rec.unjournaled(s.batch[:0], s.led.journal.Next(), s.led.writer.N())
 	return s.led.journalize(s.batch)
 }
 
