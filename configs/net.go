@@ -147,7 +147,7 @@ func (k *PublicKey) UnmarshalText(b []byte) error {
 		}
 		return strict.Problem{Code: CodePublicKey,
 			Msg:  "expected ed25519: and 43 letters, digits, - and _, found text " + why,
-			Hint: "copy the line that tally-lender keygen (a lender's key) or tallystick key (a box's key) prints"}
+			Hint: "copy the line that tally-lender keygen (a lender's key) or tallystick key show (a box's key) prints"}
 	}
 	*k = PublicKey(raw)
 	return nil

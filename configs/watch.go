@@ -77,7 +77,7 @@ func (c *checker) watch(w *Watch) {
 			continue
 		}
 		if first := keys[b.Key]; first != nil {
-			c.fault(&b.Key, CodeTaken, "each box has a key of its own: print it there with tallystick key",
+			c.fault(&b.Key, CodeTaken, "each box has a key of its own: print it there with tallystick key show",
 				"box %s has the key of box %s (line %d)", b.Name, first.Name, c.at.Of(&first.Key).Line)
 			continue
 		}
