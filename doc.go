@@ -20,6 +20,7 @@
 //	uplink/mqtt       the connection
 //	uplink/lender     the far end: receives, archives, answers with receipts
 //	uplink/verify     says verified, gap, altered, forked, replayed or wrong-key
+//	uplink/keyfile    the private key each end keeps
 //	configs           the site file and the lender file
 //	cmd               where the parts meet: tallystick, tally-lender, tally-sim, tally-demo
 //

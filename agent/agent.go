@@ -18,10 +18,10 @@ const maxGrace = time.Second
 
 // Agent is one run of a site.
 type Agent struct {
-	site Site
-	led  *ledger
-	seal *sealer
-	past past
+	site    Site
+	led     *ledger
+	seal    *sealer
+	damaged []string
 }
 
 // Open takes up the site's history in s.Dir, or begins it, and states what
@@ -51,10 +51,10 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 	}
 	rec := newRecorder(s.Window, order)
 	return &Agent{
-		site: s,
-		led:  led,
-		past: past,
-		seal: &sealer{led: led, rec: rec, sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict)},
+		site:    s,
+		led:     led,
+		damaged: past.damaged,
+		seal:    &sealer{led: led, rec: rec, sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict)},
 	}, nil
 }
 
@@ -63,7 +63,7 @@ func (a *Agent) LogID() evidence.LogID { return a.led.writer.LogID() }
 
 // Damaged says, in words, what Open found unreadable in the stored history and
 // did without.
-func (a *Agent) Damaged() []string { return a.past.damaged }
+func (a *Agent) Damaged() []string { return a.damaged }
 
 // Source is the history as shippers see it.
 func (a *Agent) Source() *Source { return a.led.source }

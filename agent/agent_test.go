@@ -55,7 +55,7 @@ func testSite(dir string, devices ...Device) Site {
 		})
 	}
 	return Site{
-		Name: "test", Lines: []Line{line},
+		Lines:    []Line{line},
 		Channels: []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing},
 		Window:   time.Minute, Sync: 10 * time.Second, Dir: dir,
 		Signer: evidence.NewEd25519Signer(key, "file"), Salt: make([]byte, 32),

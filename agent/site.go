@@ -20,7 +20,6 @@ import (
 // Site is everything a run needs. cmd puts it together; the agent knows
 // neither the site file nor a protocol.
 type Site struct {
-	Name     string
 	Lines    []Line
 	Lenders  []Lender
 	Channels []evidence.Channel // sealed channels; the others are not recorded

@@ -64,7 +64,7 @@ func BenchmarkSocketToSealedWindow(b *testing.B) {
 	defer stop()
 	polls, failed := 0, 0
 	a, err := agent.Open(agent.Site{
-		Name: "bench", Lines: lines, Dir: b.TempDir(),
+		Lines: lines, Dir: b.TempDir(),
 		Channels: []evidence.Channel{evidence.Energy, evidence.Reactive, evidence.Timing},
 		Window:   200 * time.Millisecond, Sync: 10 * time.Second,
 		Signer: evidence.NewEd25519Signer(key, "file"), Salt: make([]byte, 32),

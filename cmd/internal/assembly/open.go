@@ -25,9 +25,6 @@ type Options struct {
 	Log      *slog.Logger
 	OnPoll   func(agent.Poll)                    // may be nil
 	OnEvent  func(lender string, e uplink.Event) // from the lender's goroutine; may be nil
-	// Backoff and ReceiptTimeout of the shippers; zero values are theirs.
-	Backoff        uplink.Backoff
-	ReceiptTimeout time.Duration
 }
 
 // Open makes the agent a site file describes and takes up its history. The
@@ -49,7 +46,7 @@ func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 		o.Log.Info("made the key of this box", "file", site.Key, "public", evidence.FormatPublicKey(id.Key.Public().(ed25519.PublicKey)))
 	}
 	s := agent.Site{
-		Name: string(site.Site.Name), Lines: lines, Channels: channels(site.Channels),
+		Lines: lines, Channels: channels(site.Channels),
 		Window: site.Window, Sync: site.Buffer.SyncInterval,
 		Dir: site.Buffer.Directory, Quota: int64(site.Buffer.Quota), Retention: site.Buffer.Retention,
 		Signer: evidence.NewEd25519Signer(id.Key, "file"), Salt: id.Salt,
@@ -91,7 +88,7 @@ func newShipper(l *configs.Lender, f agent.Feed, o Options) (*uplink.Shipper, er
 		Lender: string(l.Name), Log: f.Log, Grants: channels(l.Share),
 		Key: l.PublicKey[:], Ack: uplink.AckPolicy(l.Ack),
 		Source: f.Source, Cursor: f.Cursor,
-		Backoff: o.Backoff, ReceiptTimeout: o.ReceiptTimeout, Logger: log,
+		Logger: log,
 		Dial: func(ctx context.Context, will uplink.Will) (uplink.Session, error) {
 			return broker.Dial(ctx, &l.Connection, clientID(f.Log, l), &will, log)
 		},
