@@ -146,6 +146,39 @@ func TestEveryReadingArrivesOnce(t *testing.T) {
 	})
 }
 
+// stopper answers its only poll after the agent was told to stop.
+type stopper struct {
+	device
+	stop context.CancelFunc
+}
+
+func (d *stopper) Read(ctx context.Context, dst []drivers.Reading) error {
+	d.stop()
+	return d.device.Read(ctx, dst)
+}
+
+func TestAnswerThatCameBeforeTheStopIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		d := &stopper{stop: stop}
+		s := testSite(t.TempDir(), d)
+		a, err := Open(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		for _, r := range history(t, s) {
+			seen += len(values(r, "energy_import"))
+		}
+		if seen != 1 {
+			t.Fatalf("%d readings in the evidence, the meter gave 1", seen)
+		}
+	})
+}
+
 func TestDeadMeterIsStatedNotInvented(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{fail: errors.New("timeout")}, &device{})

@@ -75,14 +75,14 @@ func (p *poller) close() error {
 }
 
 // poll asks meter i once and records what it said. A poll that the stop of the
-// agent cut short is not recorded.
+// agent cut short is not recorded; one the meter had answered by then is.
 func (p *poller) poll(ctx context.Context, i int) {
 	m := &p.line.Meters[i]
 	r := p.buffer(len(m.Columns))
 	start := time.Now()
 	err := m.Device.Read(ctx, r)
 	took := time.Since(start)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return
 	}
 	p.rec.add(p.first+i, start, r)
