@@ -159,6 +159,10 @@ type Exchanger interface {
 // Exchange is one request and how to find its reply in what comes back.
 type Exchange struct {
 	Request []byte
+	// Settings the request is sent with, and Reply those its reply comes with
+	// where they differ (IEC 62056-21 changes speed in between). Zero Settings
+	// are the line's own, a zero Reply is Settings. Ignored on TCP.
+	Settings, Reply Settings
 	// Timeout runs from the last byte of the request to the last byte of the
 	// reply.
 	Timeout time.Duration

@@ -48,7 +48,7 @@ func (f lineFlag) Set(s string) error {
 	l.Address = rest
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 && l.Kind != sim.TCP {
 		var err error
-		if l.Serial, err = sim.ParseSerial(rest[i+1:]); err != nil {
+		if l.Serial, err = drivers.ParseSettings(rest[i+1:]); err != nil {
 			return err
 		}
 		l.Address = rest[:i]

@@ -118,7 +118,7 @@ func TestFlagGrammar(t *testing.T) {
 			t.Errorf("--line %s: %v", s, err)
 		}
 	}
-	if p[0].Address != "/run/a" || p[0].Serial != (sim.Serial{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1}) || p[2].Address != "[::1]:4001" {
+	if p[0].Address != "/run/a" || p[0].Serial != (drivers.Settings{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1}) || p[2].Address != "[::1]:4001" {
 		t.Errorf("%+v", p)
 	}
 	if err := meters.Set("2-4=x,name=n,ratio=3,share=12.5%,base=1.5"); err != nil {

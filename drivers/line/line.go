@@ -83,8 +83,8 @@ func New(cfg Config) *Line {
 	l.dial = func(ctx context.Context) (port, error) { return dialTCP(ctx, cfg.TCP) }
 	if cfg.Serial != nil {
 		l.dial = func(context.Context) (port, error) { return openSerial(*cfg.Serial) }
-		l.char = cfg.Serial.character()
-		l.silence = cfg.Serial.silence()
+		l.char = cfg.Serial.Characters(1)
+		l.silence = cfg.Serial.Silence()
 	}
 	return l
 }

@@ -344,7 +344,7 @@ func TestSilence(t *testing.T) {
 	}{
 		{bus, 0, 4010416 * time.Nanosecond},
 		{bus, 20 * time.Millisecond, 20 * time.Millisecond},
-		{Config{Serial: &Serial{Baud: 115200, DataBits: 8, Parity: 'E', StopBits: 1}}, 0, 1750 * time.Microsecond},
+		{Config{Serial: &Serial{Settings: drivers.Settings{Baud: 115200, DataBits: 8, Parity: 'E', StopBits: 1}}}, 0, 1750 * time.Microsecond},
 		{server, 20 * time.Millisecond, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -367,7 +367,7 @@ func TestSilence(t *testing.T) {
 // The time the request itself takes on the wire is not the meter's.
 func TestTimeoutStartsAfterRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slow := Config{Serial: &Serial{Baud: 300, DataBits: 8, Parity: 'N', StopBits: 1}} // "ask" takes 100 ms
+		slow := Config{Serial: &Serial{Settings: drivers.Settings{Baud: 300, DataBits: 8, Parity: 'N', StopBits: 1}}} // "ask" takes 100 ms
 		var w *wire
 		w = newWire(func(int) { w.after(390*time.Millisecond, "<reply1>") })
 		reply, err := on(slow, w).Exchange(t.Context(), poll())

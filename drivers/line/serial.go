@@ -4,70 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
-	"time"
 
 	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
+
+	"github.com/tallystick/tallystick/drivers"
 )
 
 // Serial is a serial port and its line settings.
 type Serial struct {
-	Path     string // device node or a link to one: /dev/serial/by-id/...
-	Baud     int    // bits per second
-	DataBits int    // 7 or 8
-	Parity   byte   // 'N', 'E' or 'O'
-	StopBits int    // 1 or 2
-}
-
-// ParseSettings reads line settings as they are printed on a meter: "9600 8N1".
-// The path of the result is empty.
-func ParseSettings(s string) (Serial, error) {
-	bad := func(why string) (Serial, error) {
-		return Serial{}, fmt.Errorf("serial settings %q: %s; expected speed, data bits, parity, stop bits as in 9600 8N1", s, why)
-	}
-	speed, frame, _ := strings.Cut(strings.TrimSpace(s), " ")
-	frame = strings.ToUpper(strings.TrimSpace(frame))
-	baud, err := strconv.Atoi(speed)
-	switch {
-	case err != nil:
-		return bad(fmt.Sprintf("speed %q is not a number", speed))
-	case baud < 50 || baud > 4_000_000:
-		return bad(fmt.Sprintf("speed %d is outside 50 to 4000000", baud))
-	case len(frame) != 3:
-		return bad(fmt.Sprintf("%q is not three characters", frame))
-	case frame[0] != '7' && frame[0] != '8':
-		return bad(fmt.Sprintf("data bits %q, expected 7 or 8", frame[:1]))
-	case !strings.Contains("NEO", frame[1:2]):
-		return bad(fmt.Sprintf("parity %q, expected N, E or O", frame[1:2]))
-	case frame[2] != '1' && frame[2] != '2':
-		return bad(fmt.Sprintf("stop bits %q, expected 1 or 2", frame[2:]))
-	}
-	return Serial{Baud: baud, DataBits: int(frame[0] - '0'), Parity: frame[1], StopBits: int(frame[2] - '0')}, nil
-}
-
-// String is what ParseSettings reads.
-func (s Serial) String() string {
-	return fmt.Sprintf("%d %d%c%d", s.Baud, s.DataBits, s.Parity, s.StopBits)
-}
-
-// character is the time one character takes on the wire.
-func (s Serial) character() time.Duration {
-	bits := 1 + s.DataBits + s.StopBits
-	if s.Parity != 'N' {
-		bits++
-	}
-	return time.Duration(bits) * time.Second / time.Duration(s.Baud)
-}
-
-// silence is the quiet time between frames: 3.5 characters of 11 bits, above
-// 19200 baud fixed (Modbus over Serial Line V1.02, section 2.5.1.1).
-func (s Serial) silence() time.Duration {
-	if s.Baud > 19200 {
-		return 1750 * time.Microsecond
-	}
-	return 77 * time.Second / time.Duration(2*s.Baud)
+	Path string // device node or a link to one: /dev/serial/by-id/...
+	drivers.Settings
 }
 
 // openSerial opens, locks and sets up a port. go.bug.st/serial does the set-up;
@@ -148,7 +95,7 @@ func setUp(s Serial) error {
 	}
 	p, err := serial.Open(s.Path, &mode)
 	if err != nil {
-		return fmt.Errorf("set up as %v: %w", s, err)
+		return fmt.Errorf("set up as %v: %w", s.Settings, err)
 	}
 	return p.Close()
 }

@@ -131,7 +131,7 @@ func on(cfg Config, wires ...*wire) *Line {
 }
 
 var (
-	bus    = Config{Name: "hall-a", Serial: &Serial{Path: "/dev/none", Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}}
+	bus    = Config{Name: "hall-a", Serial: &Serial{"/dev/none", drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}}}
 	server = Config{Name: "hall-b", TCP: "192.0.2.1:4001"}
 )
 

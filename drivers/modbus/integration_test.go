@@ -35,7 +35,7 @@ func TestForeignSlaves(t *testing.T) {
 		t.Run(name+"/rtu", func(t *testing.T) {
 			ours, theirs := ptys(t)
 			start(t, append(slave, "rtu", theirs)...)
-			readAll(t, line.Config{Name: "rtu", Serial: &line.Serial{Path: ours, Baud: 19200, DataBits: 8, Parity: 'N', StopBits: 1}}, modbus.RTU, name == "libmodbus")
+			readAll(t, line.Config{Name: "rtu", Serial: &line.Serial{Path: ours, Settings: drivers.Settings{Baud: 19200, DataBits: 8, Parity: 'N', StopBits: 1}}}, modbus.RTU, name == "libmodbus")
 		})
 		t.Run(name+"/rtu over tcp", func(t *testing.T) {
 			ours, theirs := ptys(t)

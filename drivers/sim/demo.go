@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 )
 
@@ -36,7 +37,7 @@ func Demo(seed uint64, dir string) (*Factory, []DemoMeter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	wire := Serial{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}
+	wire := drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}
 	lines := []Line{
 		{Kind: RTU, Address: filepath.Join(dir, "hall-a"), Serial: wire, Units: Units{}},
 		{Kind: RTUOverTCP, Address: "127.0.0.1:0", Serial: wire, Units: Units{}},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+
+	"github.com/tallystick/tallystick/drivers"
 )
 
 // Kind is how a simulated line is reached.
@@ -25,7 +27,7 @@ type Line struct {
 	Address string
 	// Serial is the setting of the wire that sets the pace. Its zero value
 	// answers at once; a TCP line ignores it.
-	Serial Serial
+	Serial drivers.Settings
 	Units  Units
 }
 
@@ -33,7 +35,7 @@ func (l Line) timing() Timing {
 	if l.Serial.Baud == 0 {
 		return Timing{}
 	}
-	return Timing{Baud: l.Serial.Baud, Bits: l.Serial.bits(), Delay: replyDelay}
+	return Timing{Baud: l.Serial.Baud, Bits: l.Serial.Bits(), Delay: replyDelay}
 }
 
 // Factory is simulated lines that are open: clients can connect from the

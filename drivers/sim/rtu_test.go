@@ -48,30 +48,6 @@ func TestTimingLands(t *testing.T) {
 	}
 }
 
-func TestParseSerial(t *testing.T) {
-	for s, want := range map[string]Serial{
-		"9600-8N1": {9600, 8, 'N', 1}, "9600 8N1": {9600, 8, 'N', 1}, "19200-8e1": {19200, 8, 'E', 1}, "300-7O2": {300, 7, 'O', 2},
-	} {
-		got, err := ParseSerial(s)
-		if err != nil || got != want {
-			t.Errorf("%s: %v, %v", s, got, err)
-		}
-		if back, err := ParseSerial(got.String()); err != nil || back != got {
-			t.Errorf("%s does not read back: %v, %v", got, back, err)
-		}
-	}
-	for _, s := range []string{"", "9600", "9600-", "9600-8N", "9600-9N1", "9600-8X1", "9600-8N3", "0-8N1", "x-8N1", "9600-8N11", "-8N1"} {
-		if _, err := ParseSerial(s); err == nil {
-			t.Errorf("%q: no error", s)
-		}
-	}
-	if n := (Serial{9600, 8, 'E', 1}).bits(); n != 11 {
-		t.Errorf("8E1 has %d bits, want 11", n)
-	}
-}
-
-// bus serves a meter as unit 3 over a pipe whose other end it returns. Call it
-// inside a synctest bubble; the pipe's time is the bubble's.
 func bus(t *testing.T, timing Timing, fault func(int) Fault) (end net.Conn, stop func()) {
 	t.Helper()
 	m := meterOfConstants(t)

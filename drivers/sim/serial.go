@@ -1,48 +1,6 @@
 package sim
 
-import (
-	"fmt"
-	"strconv"
-	"strings"
-	"time"
-)
-
-// Serial is the setting of a serial line.
-type Serial struct {
-	Baud     int
-	DataBits int
-	Parity   byte // 'N', 'E' or 'O'
-	StopBits int
-}
-
-// ParseSerial reads "9600 8N1" or "9600-8N1".
-func ParseSerial(s string) (Serial, error) {
-	bad := fmt.Errorf("serial setting %q: expected a speed and a character like 9600-8N1", s)
-	speed, char, ok := strings.Cut(strings.Replace(s, " ", "-", 1), "-")
-	baud, err := strconv.Atoi(speed)
-	if !ok || err != nil || baud < 50 || baud > 4_000_000 || len(char) != 3 {
-		return Serial{}, bad
-	}
-	p := Serial{Baud: baud, DataBits: int(char[0]) - '0', Parity: char[1] &^ 0x20, StopBits: int(char[2]) - '0'}
-	if p.DataBits < 7 || p.DataBits > 8 || !strings.ContainsRune("NEO", rune(p.Parity)) || p.StopBits < 1 || p.StopBits > 2 {
-		return Serial{}, bad
-	}
-	return p, nil
-}
-
-// String is the form used in profiles: "9600 8N1".
-func (s Serial) String() string {
-	return fmt.Sprintf("%d %d%c%d", s.Baud, s.DataBits, s.Parity, s.StopBits)
-}
-
-// bits is the length of a character on the wire: start bit, data, parity, stop.
-func (s Serial) bits() int {
-	n := 1 + s.DataBits + s.StopBits
-	if s.Parity != 'N' {
-		n++
-	}
-	return n
-}
+import "time"
 
 // Timing is how fast a line and the meters on it are. The zero Timing answers
 // at once.

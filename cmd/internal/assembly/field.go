@@ -40,8 +40,7 @@ func Lines(site *configs.Site, lib *profile.Library, tap func(drivers.Frame)) ([
 		cfg := line.Config{Name: string(c.Name), TCP: string(c.TCP), Tap: tap}
 		if c.Port != "" {
 			cfg.Serial = &line.Serial{
-				Path: c.Port, Baud: c.Serial.Baud, DataBits: c.Serial.DataBits,
-				Parity: c.Serial.Parity, StopBits: c.Serial.StopBits,
+				Path: c.Port, Settings: drivers.Settings(c.Serial),
 			}
 		}
 		bus := line.New(cfg)
