@@ -90,6 +90,8 @@ func tree(v reflect.Value, digest bool) *yaml.Node {
 			n.Content = append(n.Content, tree(v.Index(i), digest))
 		}
 		return n
+	case reflect.Bool:
+		return &yaml.Node{Kind: yaml.ScalarNode, Value: strconv.FormatBool(v.Bool())}
 	case reflect.Int:
 		return &yaml.Node{Kind: yaml.ScalarNode, Value: strconv.FormatInt(v.Int(), 10)}
 	}

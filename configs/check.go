@@ -1,10 +1,12 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -122,7 +124,15 @@ func (c *checker) path(p *string) {
 }
 
 // site checks the meaning of a site file.
-func (c *checker) site(s *Site, profiles Profiles) {
+func (c *checker) site(s *Site, known func(dir string) (Profiles, error)) {
+	c.path(&s.Profiles)
+	var profiles Profiles // nil: their names are not checked
+	if known != nil {
+		var err error
+		if profiles, err = known(s.Profiles); err != nil {
+			c.fault(&s.Profiles, CodeProfiles, "see what is wrong: tallystick profile check FILE", "profiles: %v", err)
+		}
+	}
 	c.path(&s.Buffer.Directory)
 	if s.Key == "" && !c.at.Has(&s.Key) {
 		s.Key = filepath.Join(s.Buffer.Directory, DefaultKeyFile)
@@ -208,8 +218,8 @@ func (c *checker) meters(s *Site, profiles Profiles, window bool) {
 	c.some(len(s.Meters), "meter", &s.Meters)
 	taken := c.names("meter")
 	type station struct {
-		line    string
-		address int
+		line, protocol string
+		address        MeterAddress
 	}
 	stations := make(map[station]*Meter)
 	speaks := make(map[string]*Meter) // the first meter of each TCP line
@@ -221,14 +231,14 @@ func (c *checker) meters(s *Site, profiles Profiles, window bool) {
 		line := c.lineOf(s, m)
 		if line != nil {
 			used[m.Line] = true
-			c.protocol(m, line, speaks)
+			c.protocol(m, line, profiles, speaks)
 		}
 		if c.address(m) && line != nil {
-			at := station{m.Line, m.Address}
+			at := station{m.Line, kin(m.Protocol), m.Address}
 			if first := stations[at]; first != nil {
 				p := c.at.Of(&first.Address)
 				c.fault(&m.Address, CodeOverlap, "each meter on a line needs an address of its own; look at both meters",
-					"address %d on line %s is meter %s already, at line %d column %d", m.Address, m.Line, first.Name, p.Line, p.Col)
+					"address %s on line %s is meter %s already, at line %d column %d", m.Address, m.Line, first.Name, p.Line, p.Col)
 			} else {
 				stations[at] = m
 			}
@@ -331,7 +341,7 @@ func (c *checker) profile(m *Meter, profiles Profiles) {
 	if profiles == nil || !c.at.Has(&m.Profile) {
 		return
 	}
-	quantities, ok := profiles[m.Profile]
+	p, ok := profiles[m.Profile]
 	if !ok {
 		var ids []string
 		for id := range profiles {
@@ -342,23 +352,50 @@ func (c *checker) profile(m *Meter, profiles Profiles) {
 		return
 	}
 	for i, q := range m.Quantities {
-		if !slices.Contains(quantities, q) && c.at.Has(&m.Quantities[i]) {
-			c.fault(&m.Quantities[i], CodeQuantity, suggestion(q, quantities, "quantities of "+m.Profile), "profile %s has no quantity %s", m.Profile, quote(q))
+		if !slices.Contains(p.Quantities, q) && c.at.Has(&m.Quantities[i]) {
+			c.fault(&m.Quantities[i], CodeQuantity, suggestion(q, p.Quantities, "quantities of "+m.Profile), "profile %s has no quantity %s", m.Profile, quote(q))
 		}
 	}
 }
 
-// protocol checks that the line can carry what the meter speaks.
-func (c *checker) protocol(m *Meter, l *Line, speaks map[string]*Meter) {
+// kin is what must not share an address on one line: the framings of Modbus,
+// the two editions of DL/T 645.
+func kin(p Protocol) string {
+	switch {
+	case p.Modbus():
+		return "modbus"
+	case p == DLT645v2007 || p == DLT645v1997:
+		return "dlt645"
+	}
+	return string(p)
+}
+
+// protocol checks that the meter's profile fits what it speaks and that the
+// line can carry it.
+func (c *checker) protocol(m *Meter, l *Line, profiles Profiles, speaks map[string]*Meter) {
 	if (l.Port == "") == (l.TCP == "") {
 		return // reported with the line
 	}
 	given := c.at.Has(&m.Protocol)
-	if !given && l.Port != "" {
-		m.Protocol = ModbusRTU
+	of := profiles[m.Profile].Protocol
+	if !given {
+		switch {
+		case of != "" && of != "modbus":
+			m.Protocol = Protocol(of)
+		case l.Port != "":
+			m.Protocol = ModbusRTU
+		}
+	}
+	settings := &m.Serial
+	switch {
+	case l.TCP != "" && c.at.Has(settings):
+		c.fault(settings, CodeSettings, "remove the key", "serial settings of a TCP line are set in the serial server, not here")
+		m.Serial = Settings{}
+	case !c.at.Has(settings):
+		m.Serial, settings = l.Serial, &l.Serial
 	}
 	switch {
-	case !given && l.TCP != "":
+	case m.Protocol == "" && l.TCP != "":
 		if !c.at.Sound(m) {
 			return
 		}
@@ -366,35 +403,88 @@ func (c *checker) protocol(m *Meter, l *Line, speaks map[string]*Meter) {
 			"meter %s is on a TCP line and names no protocol", m.Name)
 	case given && !slices.Contains(protocols(), string(m.Protocol)):
 		c.fault(&m.Protocol, CodeProtocol, suggestion(string(m.Protocol), protocols(), "protocols"), "protocol %s is not known", quote(string(m.Protocol)))
+	case given && of != "" && !m.Protocol.speaks(of):
+		c.fault(&m.Protocol, CodeProtocol, "leave the key out, or choose another profile", "profile %s is for %s, found protocol %s", m.Profile, of, m.Protocol)
 	case m.Protocol == ModbusTCP && l.Port != "":
 		c.fault(&m.Protocol, CodeProtocol, "write modbus-rtu, or put the meter on a TCP line", "modbus-tcp cannot be spoken on the serial line %s", l.Name)
-	case m.Protocol == ModbusRTU && l.Port != "" && l.Serial.DataBits == 7:
-		c.fault(&m.Line, CodeSettings, "write serial: with 8 data bits, as in "+DefaultSettings, "modbus-rtu needs 8 data bits, line %s has %s", l.Name, l.Serial)
+	case m.Protocol != ModbusASCII && m.Protocol != IEC62056 && l.Port != "" && m.Serial.DataBits == 7:
+		c.fault(&m.Line, CodeSettings, "write serial: with 8 data bits, as in "+DefaultSettings, "%s needs 8 data bits, line %s has %s", m.Protocol, l.Name, m.Serial)
 	case l.TCP != "":
 		first := speaks[m.Line]
 		if first == nil {
 			speaks[m.Line] = m
-		} else if first.Protocol != m.Protocol {
+		} else if (first.Protocol == ModbusTCP) != (m.Protocol == ModbusTCP) {
 			c.fault(&m.Protocol, CodeProtocol, "all meters of one connection speak the same", "meter %s speaks %s and meter %s on the same line %s", m.Name, m.Protocol, first.Name, first.Protocol)
 		}
 	}
 }
 
-// address checks the unit number: 1 to 247 on a serial bus, where 0 is the
-// broadcast; 0 to 255 over Modbus TCP, where devices without a bus behind them
-// use 0, 1 or 255 (Modbus Messaging on TCP/IP V1.0b, section 4.4.2.4).
+// speaks reports whether a profile for a protocol can be read by p.
+func (p Protocol) speaks(of string) bool { return string(p) == of || of == "modbus" && p.Modbus() }
+
+// address checks how a meter is called on its line and writes it in full. A
+// unit number is 1 to 247 on a serial bus, where 0 is the broadcast; 0 to 255
+// over Modbus TCP, where devices without a bus behind them use 0, 1 or 255
+// (Modbus Messaging on TCP/IP V1.0b, section 4.4.2.4).
 func (c *checker) address(m *Meter) bool {
 	if !c.at.Has(&m.Address) {
 		return false
 	}
-	lo, hi := 1, 247
+	switch m.Protocol {
+	case DLT645v2007, DLT645v1997:
+		return c.digits(m, 12, "the 12 digits are on the meter's plate, often under a bar code")
+	case CJT188:
+		return c.digits(m, 14, "the 14 digits are on the meter's plate; the last but four may be the maker's code")
+	case IEC62056:
+		if !iecAddress.MatchString(string(m.Address)) {
+			c.fault(&m.Address, CodeAddress, `write address: "" where the meter is alone on its line`, "address: %s is not up to 32 letters and digits", quote(string(m.Address)))
+			return false
+		}
+		return true
+	}
+	return c.unit(m)
+}
+
+var (
+	iecAddress = regexp.MustCompile(`^[0-9A-Za-z ]{0,32}$`) // IEC 62056-21, 6.3.1
+	allDigits  = regexp.MustCompile(`^[0-9]+$`)
+)
+
+// digits checks an address of n decimal digits.
+func (c *checker) digits(m *Meter, n int, hint string) bool {
+	a := string(m.Address)
+	if !allDigits.MatchString(a) || len(a) > n {
+		c.fault(&m.Address, CodeAddress, hint, "address: expected up to %d digits for %s, found %s", n, m.Protocol, quote(a))
+		return false
+	}
+	m.Address = MeterAddress(strings.Repeat("0", n-len(a)) + a)
+	return true
+}
+
+// unit checks a Modbus unit number.
+func (c *checker) unit(m *Meter) bool {
+	a := strings.ToLower(string(m.Address))
+	digits, base := a, 10
+	if h, ok := strings.CutPrefix(a, "0x"); ok {
+		digits, base = h, 16
+	} else if len(a) > 1 && a[0] == '0' && allDigits.MatchString(a) {
+		c.fault(&m.Address, strict.CodeValue, "write it in digits, without a leading zero, or as 0x and hexadecimal digits", "address: %s can be read in two ways", a)
+		return false
+	}
+	n, err := strconv.ParseInt(digits, base, 64)
+	if errors.Is(err, strconv.ErrSyntax) {
+		c.fault(&m.Address, strict.CodeType, "write it as in address: 7", "address: expected a whole number, found the text %s", quote(string(m.Address)))
+		return false
+	}
+	lo, hi := int64(1), int64(247)
 	if m.Protocol == ModbusTCP {
 		lo, hi = 0, 255
 	}
-	if m.Address < lo || m.Address > hi {
-		c.fault(&m.Address, CodeAddress, "the meter's menu shows it, often as Addr or ID", "address: %d is outside %d to %d", m.Address, lo, hi)
+	if err != nil || n < lo || n > hi {
+		c.fault(&m.Address, CodeAddress, "the meter's menu shows it, often as Addr or ID", "address: %s is outside %d to %d", a, lo, hi)
 		return false
 	}
+	m.Address = MeterAddress(strconv.FormatInt(n, 10))
 	return true
 }
 

@@ -15,6 +15,7 @@ const (
 	CodeProfile  = "E-133" // a profile nobody knows
 	CodeChannel  = "E-134" // a channel nobody knows, or twice
 	CodeQuantity = "E-135" // a quantity the profile does not have, or twice
+	CodeProfiles = "E-136" // a directory of profiles that cannot be used
 
 	CodePort     = "E-140" // a line with no port, or with two kinds
 	CodePortUsed = "E-141" // two lines on one port

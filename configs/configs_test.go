@@ -11,11 +11,13 @@ import (
 )
 
 var profiles = configs.Profiles{
-	"eastron-sdm630":   {"voltage_l1", "power", "energy_import"},
-	"chint-dtsu666":    {"voltage_l1", "energy_import"},
-	"acrel-dtsd1352":   {"voltage_l1", "power", "energy_import"},
-	"schneider-pm5110": {"power"},
+	"eastron-sdm630":   {"modbus", []string{"voltage_l1", "power", "energy_import"}},
+	"chint-dtsu666":    {"modbus", []string{"voltage_l1", "energy_import"}},
+	"acrel-dtsd1352":   {"modbus", []string{"voltage_l1", "power", "energy_import"}},
+	"schneider-pm5110": {"modbus", []string{"power"}},
 }
+
+func known(string) (configs.Profiles, error) { return profiles, nil }
 
 // faultsOf is what is wrong with a site file: one line a fault, and as shown to
 // people.
@@ -38,7 +40,7 @@ func faultsOf(t *testing.T, text string) (list, shown string) {
 
 func TestExamples(t *testing.T) {
 	for _, name := range []string{"minimal.yaml", "factory.yaml"} {
-		s, err := configs.LoadSite(filepath.Join("examples", name), profiles)
+		s, err := configs.LoadSite(filepath.Join("examples", name), known)
 		if err != nil {
 			t.Errorf("%v", err)
 		} else if len(s.Warnings) > 0 {
@@ -68,7 +70,8 @@ meters:
     - name: main
       line: bus
       protocol: modbus-rtu
-      address: 1
+      address: "1"
+      serial: 9600 8N1
       profile: chint-dtsu666
       ct: "1"
       pt: "1"
@@ -81,6 +84,7 @@ channels:
     - frequency
     - timing
     - status
+    - water-gas
 buffer:
     directory: /var/lib/tallystick
     quota: 256MB
@@ -114,7 +118,7 @@ key: /var/lib/tallystick/device.key
 // What is written out with every default reads back as the same.
 func TestYAMLReadsBack(t *testing.T) {
 	for _, name := range []string{"minimal.yaml", "factory.yaml"} {
-		s, err := configs.LoadSite(filepath.Join("examples", name), profiles)
+		s, err := configs.LoadSite(filepath.Join("examples", name), known)
 		if err != nil {
 			t.Fatal(err)
 		}

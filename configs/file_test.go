@@ -63,7 +63,7 @@ func TestFileFaults(t *testing.T) {
 	if _, err := configs.LoadSite("", nil); err == nil || err.Error() != ": E-120 no configuration file is named → name it: --config FILE" {
 		t.Error(err)
 	}
-	if s, err := configs.LoadSite(filepath.Join(dir, "tallystick.yaml"), profiles); err != nil || s.Path != filepath.Join(dir, "tallystick.yaml") {
+	if s, err := configs.LoadSite(filepath.Join(dir, "tallystick.yaml"), known); err != nil || s.Path != filepath.Join(dir, "tallystick.yaml") {
 		t.Errorf("%v %v", s, err)
 	}
 }
@@ -117,10 +117,10 @@ site.yaml:11:23: W-171 mqtt:// sends the readings unencrypted; anybody on this n
 func TestLastGood(t *testing.T) {
 	etc, state := t.TempDir(), t.TempDir()
 	path := write(t, filepath.Join(etc, "tallystick.yaml"), good+"key: my.key\n")
-	if _, err := configs.LoadLastGood(state, path, profiles); err == nil || !strings.Contains(err.Error(), "E-120") {
+	if _, err := configs.LoadLastGood(state, path, known); err == nil || !strings.Contains(err.Error(), "E-120") {
 		t.Fatalf("nothing was saved yet: %v", err)
 	}
-	s, err := configs.LoadSite(path, profiles)
+	s, err := configs.LoadSite(path, known)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,10 +140,10 @@ func TestLastGood(t *testing.T) {
 	}
 
 	write(t, path, good[:len(good)/2])
-	if _, err := configs.LoadSite(path, profiles); err == nil {
+	if _, err := configs.LoadSite(path, known); err == nil {
 		t.Fatal("half a file is accepted")
 	}
-	last, err := configs.LoadLastGood(state, path, profiles)
+	last, err := configs.LoadLastGood(state, path, known)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,14 +152,14 @@ func TestLastGood(t *testing.T) {
 	}
 
 	write(t, path, good+"window: 30s\n")
-	changed, err := configs.LoadSite(path, profiles)
+	changed, err := configs.LoadSite(path, known)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := changed.SaveLastGood(state); err != nil {
 		t.Fatal(err)
 	}
-	if last, err := configs.LoadLastGood(state, path, profiles); err != nil || last.Digest() != changed.Digest() {
+	if last, err := configs.LoadLastGood(state, path, known); err != nil || last.Digest() != changed.Digest() {
 		t.Errorf("%v", err)
 	}
 	if files, _ := os.ReadDir(state); len(files) != 1 {

@@ -48,11 +48,11 @@ func (f File) SaveLastGood(dir string) error {
 // path. The Site's Path is that of the copy, so that whoever reports what is
 // in use names it; relative paths start where the original stands. Its errors
 // are those of LoadSite.
-func LoadLastGood(dir, path string, profiles Profiles) (*Site, error) {
+func LoadLastGood(dir, path string, known func(dir string) (Profiles, error)) (*Site, error) {
 	saved := filepath.Join(dir, lastGood)
 	data, err := readFile(saved)
 	if err != nil {
 		return nil, err
 	}
-	return parseSite(saved, path, data, profiles)
+	return parseSite(saved, path, data, known)
 }

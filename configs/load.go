@@ -57,34 +57,43 @@ func (f File) Refuse(faults []strict.Fault) error {
 	return &Error{faults, f.data}
 }
 
-// Profiles says which device profiles exist and which quantities each has.
-type Profiles map[string][]string
+// Profiles says which device profiles exist.
+type Profiles map[string]Profile
+
+// Profile is what a site file may say about one: the quantities it has, and
+// the protocol it is for ("modbus", or the word of a Protocol).
+type Profile struct {
+	Protocol   string
+	Quantities []string
+}
 
 // LoadSite reads and checks a site file. A fault comes back as an *Error with
-// all the others. With nil profiles the names of profiles and quantities are
-// not checked.
-func LoadSite(path string, profiles Profiles) (*Site, error) {
+// all the others. known is asked once for the profiles there are, with the
+// directory the file names for more; its error is a fault of that key. With a
+// nil one the names of profiles and quantities are not checked.
+func LoadSite(path string, known func(dir string) (Profiles, error)) (*Site, error) {
 	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return ParseSite(path, data, profiles)
+	return parseSite(path, path, data, known)
 }
 
 // ParseSite is LoadSite of a file already read. path names it in messages, and
-// relative paths in it start at its directory.
+// relative paths in it start at its directory. With nil profiles the names of
+// profiles and quantities are not checked.
 func ParseSite(path string, data []byte, profiles Profiles) (*Site, error) {
-	return parseSite(path, path, data, profiles)
+	return parseSite(path, path, data, func(string) (Profiles, error) { return profiles, nil })
 }
 
 // parseSite reads data, found in the file named, as if it stood at path.
-func parseSite(named, path string, data []byte, profiles Profiles) (*Site, error) {
+func parseSite(named, path string, data []byte, known func(dir string) (Profiles, error)) (*Site, error) {
 	s := &Site{}
 	c := decode(named, data, s)
 	c.base = base(path)
 	s.File = c.file
 	if c.meaningful(s) {
-		c.site(s, profiles)
+		c.site(s, known)
 	}
 	s.Warnings = c.warnings
 	return finish(c, s)

@@ -15,7 +15,7 @@ import (
 
 type schema struct {
 	Ref        string            `json:"$ref"`
-	Type       string            `json:"type"`
+	Type       any               `json:"type"`
 	Enum       []string          `json:"enum"`
 	Pattern    string            `json:"pattern"`
 	Additional *bool             `json:"additionalProperties"`

@@ -19,7 +19,8 @@ type Site struct {
 	Lenders  []Lender      `yaml:"lenders"`  // the box works without any
 	Buffer   Buffer        `yaml:"buffer"`
 	Window   time.Duration `yaml:"window"`
-	Key      string        `yaml:"key" digest:"-"` // file of the box's private key
+	Key      string        `yaml:"key" digest:"-"`      // file of the box's private key
+	Profiles string        `yaml:"profiles" digest:"-"` // directory of further device profiles; empty: none
 
 	File                    // where all this was read
 	Warnings []strict.Fault // what is allowed but ought to be looked at
@@ -44,24 +45,37 @@ type Line struct {
 type Protocol string
 
 const (
-	ModbusRTU Protocol = "modbus-rtu" // on a serial line, or through a TCP serial server
-	ModbusTCP Protocol = "modbus-tcp" // on a TCP line
+	ModbusRTU   Protocol = "modbus-rtu"   // on a serial line, or through a TCP serial server
+	ModbusASCII Protocol = "modbus-ascii" // likewise
+	ModbusTCP   Protocol = "modbus-tcp"   // on a TCP line
+	DLT645v2007 Protocol = "dlt645-2007"  // on a serial line, or through a TCP serial server
+	DLT645v1997 Protocol = "dlt645-1997"  // likewise
+	CJT188      Protocol = "cjt188"       // likewise
+	IEC62056    Protocol = "iec62056-21"  // likewise
 )
 
-func protocols() []string { return []string{string(ModbusRTU), string(ModbusTCP)} }
+// Modbus reports whether the meter has a unit number and registers.
+func (p Protocol) Modbus() bool { return p == ModbusRTU || p == ModbusASCII || p == ModbusTCP }
+
+func protocols() []string {
+	return []string{string(ModbusRTU), string(ModbusASCII), string(ModbusTCP),
+		string(DLT645v2007), string(DLT645v1997), string(CJT188), string(IEC62056)}
+}
 
 // Meter is one meter on a line.
 type Meter struct {
 	Name       Name          `yaml:"name" required:"true"`
 	Label      Label         `yaml:"label"`
 	Line       string        `yaml:"line" required:"true"` // Name of the line
-	Protocol   Protocol      `yaml:"protocol"`             // modbus-rtu by default on a serial line
-	Address    int           `yaml:"address" required:"true"`
+	Protocol   Protocol      `yaml:"protocol"`             // the profile's by default; of Modbus modbus-rtu on a serial line
+	Address    MeterAddress  `yaml:"address" required:"true"`
+	Serial     Settings      `yaml:"serial"` // where they are not the line's; zero on a TCP line
 	Profile    string        `yaml:"profile" required:"true"`
 	CT         Ratio         `yaml:"ct"` // of the current transformer, 1 by default
 	PT         Ratio         `yaml:"pt"` // of the voltage transformer, 1 by default
 	Interval   time.Duration `yaml:"interval"`
 	Quantities []string      `yaml:"quantities"` // the profile's default ones when empty
+	Main       bool          `yaml:"main"`       // the incoming meter: the others of its kind are behind it
 }
 
 // Channel is one channel of the evidence, the unit of consent
@@ -76,11 +90,12 @@ const (
 	Frequency      Channel = "frequency"
 	Timing         Channel = "timing"
 	Status         Channel = "status"
+	WaterGas       Channel = "water-gas"
 )
 
 // AllChannels are the channels a site file may name, in their order.
 func AllChannels() []Channel {
-	return []Channel{Energy, Power, VoltageCurrent, Reactive, Frequency, Timing, Status}
+	return []Channel{Energy, Power, VoltageCurrent, Reactive, Frequency, Timing, Status, WaterGas}
 }
 
 // Connection is how a broker is reached; both files use it.

@@ -76,6 +76,19 @@ func (l *Label) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// MeterAddress is how a meter is called on its line, as its plate or menu
+// shows it: a unit number in decimal for Modbus, 12 digits for DL/T 645, 14 for
+// CJ/T 188, letters and digits or nothing for IEC 62056-21. LoadSite writes it
+// in full: leading zeros are there, hexadecimal numbers are not.
+type MeterAddress string
+
+// UnmarshalText takes any scalar as it is written; what it may be depends on
+// the meter's protocol.
+func (a *MeterAddress) UnmarshalText(b []byte) error {
+	*a = MeterAddress(b)
+	return nil
+}
+
 // Settings are those of a serial port.
 type Settings struct {
 	Baud     int

@@ -54,7 +54,7 @@ func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
 	if !errors.As(p.err, &fault) {
 		return e
 	}
-	where := fmt.Sprintf("meter %q (unit %d, %s)", p.meter.Name, p.meter.Address, place(l))
+	where := fmt.Sprintf("meter %q (unit %s, %s)", p.meter.Name, p.meter.Address, place(l))
 	switch fault.Kind {
 	case drivers.Timeout:
 		e.Code = "E-204"
@@ -65,13 +65,13 @@ func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
 				others = fmt.Sprintf("%d other meters on this line answer", answering)
 			}
 			e.Text = fmt.Sprintf("%s gives no answer: %v; %s, so the line is fine", where, fault.Err, others)
-			e.Hint = fmt.Sprintf("compare the unit number on the meter's display with address: %d in the site file, and check that the meter has power", p.meter.Address)
+			e.Hint = fmt.Sprintf("compare the unit number on the meter's display with address: %s in the site file, and check that the meter has power", p.meter.Address)
 		case l.TCP != "":
 			e.Text = fmt.Sprintf("%s gives no answer: %v; nothing on this line answers", where, fault.Err)
-			e.Hint = fmt.Sprintf("the address answers, the meter does not: check address: %d and protocol: in the site file, and the wires behind a serial server", p.meter.Address)
+			e.Hint = fmt.Sprintf("the address answers, the meter does not: check address: %s and protocol: in the site file, and the wires behind a serial server", p.meter.Address)
 		default:
 			e.Text = fmt.Sprintf("%s gives no answer: %v; nothing on this line answers", where, fault.Err)
-			e.Hint = fmt.Sprintf("check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: %d and serial: in the site file", p.meter.Address)
+			e.Hint = fmt.Sprintf("check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: %s and serial: in the site file", p.meter.Address)
 		}
 	case drivers.BadFrame:
 		e.Code = "E-205"

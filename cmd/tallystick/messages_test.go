@@ -144,7 +144,7 @@ func TestLineWatchSaysEachFaultOnce(t *testing.T) {
 	see := watchLines(&configs.Site{
 		Lines: []configs.Line{{Name: "hall", TCP: "10.0.0.9:502"}, {Name: "yard", TCP: "10.0.0.8:502"}},
 		Meters: []configs.Meter{
-			{Name: "a", Line: "hall", Address: 1}, {Name: "b", Line: "hall", Address: 2}, {Name: "c", Line: "yard", Address: 3},
+			{Name: "a", Line: "hall", Address: "1"}, {Name: "b", Line: "hall", Address: "2"}, {Name: "c", Line: "yard", Address: "3"},
 		},
 	}, slog.New(h))
 	fault := func(k drivers.Quality) error { return &drivers.Fault{Kind: k, Meter: "x", Err: errors.New("why")} }

@@ -212,7 +212,7 @@ func (r *reader) table(out io.Writer, polls []polled) error {
 		if p.meter.Label != "" {
 			name += " " + string(p.meter.Label)
 		}
-		if _, err := fmt.Fprintf(out, "%s  unit %d  %s\n", name, p.meter.Address, p.meter.Profile); err != nil {
+		if _, err := fmt.Fprintf(out, "%s  unit %s  %s\n", name, p.meter.Address, p.meter.Profile); err != nil {
 			return err
 		}
 		for i, q := range p.readings {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func BenchmarkSocketToSealedWindow(b *testing.B) {
 	for unit := range units {
 		site.Meters = append(site.Meters, configs.Meter{
 			Name: configs.Name("m" + string(rune('a'+unit/26)) + string(rune('a'+unit%26))), Line: "bench",
-			Protocol: configs.ModbusTCP, Address: unit + 1, Profile: "eastron-sdm630",
+			Protocol: configs.ModbusTCP, Address: configs.MeterAddress(strconv.Itoa(unit + 1)), Profile: "eastron-sdm630",
 			CT: configs.Ratio{Coef: 1}, PT: configs.Ratio{Coef: 1},
 			Quantities: []string{ // registers 342 to 381, without a hole
 				"energy_sum", "reactive_sum", "energy_import_l1", "energy_import_l2", "energy_import_l3",

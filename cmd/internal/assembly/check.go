@@ -11,15 +11,13 @@ import (
 // Load reads a site file and checks it against the profiles known. Everything
 // wrong with the file comes back as one *configs.Error.
 func Load(path string) (*configs.Site, error) {
-	lib, err := profile.Builtin()
-	if err != nil {
-		return nil, err
-	}
-	known, err := Known(lib)
-	if err != nil {
-		return nil, err
-	}
-	site, err := configs.LoadSite(path, known)
+	var lib *profile.Library
+	site, err := configs.LoadSite(path, func(dir string) (_ configs.Profiles, err error) {
+		if lib, err = profile.Builtin(); err != nil {
+			return nil, err
+		}
+		return known(lib)
+	})
 	if err != nil {
 		return nil, err
 	}

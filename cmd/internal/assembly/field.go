@@ -7,6 +7,7 @@ package assembly
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/configs"
@@ -16,19 +17,21 @@ import (
 	"github.com/tallystick/tallystick/drivers/profile"
 )
 
-// Known is what a site file may say about profiles.
-func Known(lib *profile.Library) (configs.Profiles, error) {
-	known := configs.Profiles{}
+// known is what a site file may say about the profiles of lib.
+func known(lib *profile.Library) (configs.Profiles, error) {
+	all := configs.Profiles{}
 	for _, id := range lib.IDs() {
 		p, err := lib.Get(id)
 		if err != nil {
 			return nil, err
 		}
+		k := configs.Profile{Protocol: "modbus"}
 		for _, r := range p.All() {
-			known[id] = append(known[id], r.Name)
+			k.Quantities = append(k.Quantities, r.Name)
 		}
+		all[id] = k
 	}
-	return known, nil
+	return all, nil
 }
 
 // Lines builds the lines of a site with the meters on them. Nothing is opened
@@ -76,8 +79,12 @@ func newMeter(m *configs.Meter, lib *profile.Library, bus drivers.Exchanger) (ag
 	if m.Protocol == configs.ModbusTCP {
 		framing = modbus.TCP
 	}
+	unit, err := strconv.ParseUint(string(m.Address), 10, 8)
+	if err != nil {
+		return agent.Meter{}, err
+	}
 	device, err := modbus.New(modbus.Config{
-		Name: string(m.Name), Unit: uint8(m.Address), Framing: framing,
+		Name: string(m.Name), Unit: uint8(unit), Framing: framing,
 		Registers: registers, Ranges: p.Ranges, MaxRegisters: p.MaxRegisters,
 		Timeout: p.Timeout, Gap: p.Gap,
 	}, bus)
