@@ -386,13 +386,12 @@ func (c *checker) protocol(m *Meter, l *Line, profiles Profiles, speaks map[stri
 			m.Protocol = ModbusRTU
 		}
 	}
-	settings := &m.Serial
 	switch {
-	case l.TCP != "" && c.at.Has(settings):
-		c.fault(settings, CodeSettings, "remove the key", "serial settings of a TCP line are set in the serial server, not here")
+	case l.TCP != "" && c.at.Has(&m.Serial):
+		c.fault(&m.Serial, CodeSettings, "remove the key", "serial settings of a TCP line are set in the serial server, not here")
 		m.Serial = Settings{}
-	case !c.at.Has(settings):
-		m.Serial, settings = l.Serial, &l.Serial
+	case !c.at.Has(&m.Serial):
+		m.Serial = l.Serial
 	}
 	switch {
 	case m.Protocol == "" && l.TCP != "":
