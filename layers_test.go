@@ -22,6 +22,8 @@ var may = map[string][]string{
 	"drivers":            {},
 	"drivers/line":       {"drivers"},
 	"drivers/modbus":     {"drivers"},
+	"drivers/dlt645":     {"drivers"},
+	"drivers/drivertest": {"drivers"},                   // a suite of tests, imported by tests only
 	"drivers/profile":    {"drivers", "configs/strict"}, // one strict YAML reader for all files of ours
 	"drivers/sim":        {"drivers", "drivers/*"},
 	"buffer":             {"buffer/*"},
@@ -41,6 +43,7 @@ var may = map[string][]string{
 	"configs":                      {"configs/strict"},
 	"configs/strict":               {},
 	"cmd/internal/cli":             {},
+	"cmd/internal/scan":            {"drivers", "drivers/*"},
 	"cmd/internal/broker":          {"configs", "uplink", "uplink/mqtt"},
 	// The only place where the field side, the log and the uplink meet; shared
 	// by the agent's binary and the demo.
@@ -62,7 +65,8 @@ var only = map[string][]string{
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
 	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify", "uplink/lender"},
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
-	"testing":                             {"uplink/evidence/evidencetest"}, // a package of test fixtures, imported by tests only
+	// Packages imported by tests only.
+	"testing": {"uplink/evidence/evidencetest", "drivers/drivertest"},
 }
 
 func TestArrows(t *testing.T) {
