@@ -63,7 +63,7 @@ type Meter struct {
 	groups  []group
 
 	swapped bool // identifiers go low byte first
-	sure    bool // the meter has answered that order
+	sure    bool // the meter has answered that order, and last time it was read
 
 	ser    byte      // of the last request, never 0: meters that do not echo it send 0
 	lost   [256]bool // serial numbers of requests given up, whose replies may still come
@@ -189,9 +189,11 @@ func (m *Meter) Read(ctx context.Context, dst []drivers.Reading) error {
 		return fmt.Errorf("meter %s: %d readings wanted of %d items", m.cfg.Name, len(dst), len(m.cfg.Items))
 	}
 	var first *drivers.Fault
+	answered := false
 	for i, g := range m.groups {
 		f, fault := m.ask(ctx, g.di)
 		if fault == nil {
+			answered = true
 			fault = m.decode(g, f, dst)
 		} else {
 			g.mark(dst, fault.Kind)
@@ -208,6 +210,9 @@ func (m *Meter) Read(ctx context.Context, dst []drivers.Reading) error {
 			}
 			break
 		}
+	}
+	if !answered {
+		m.sure = false // it may be another meter by now
 	}
 	if first != nil {
 		return first
@@ -256,7 +261,6 @@ func (m *Meter) ask(ctx context.Context, di uint16) (frame, *drivers.Fault) {
 			fault = now // a refusal says more than silence on the other order
 		}
 	}
-	m.sure = false // it may be another meter by now
 	return frame{}, fault
 }
 
