@@ -609,13 +609,16 @@ func FuzzReply(f *testing.F) {
 	f.Add(b.frame(0x81, "1F 90 00 "+heatData))
 	f.Add(b.frame(0xC1, "01 00 20"))
 	f.Fuzz(func(t *testing.T, reply []byte) {
+		if len(reply) > 600 { // find is slow
+			return
+		}
 		b := newBus(t)
 		b.spoil = func(int, []byte) []byte { return reply }
 		m := newMeter(t, b, waterItems())
 		dst := make([]drivers.Reading, 3)
 		m.Read(context.Background(), dst)
 		for _, r := range dst {
-			if r.Quality == drivers.OK && !bytes.Contains(reply, append([]byte{start, reply[bytes.IndexByte(reply, start)+1]}, b.address[:]...)) && !bytes.Contains(reply, b.address[:]) {
+			if r.Quality == drivers.OK && !bytes.Contains(reply, b.address[:]) {
 				t.Fatalf("%v of % X", dst, reply)
 			}
 			if !r.Quality.HasValue() && r.Coef != 0 {
