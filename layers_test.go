@@ -22,6 +22,7 @@ var may = map[string][]string{
 	"drivers":            {},
 	"drivers/line":       {"drivers"},
 	"drivers/cjt188":     {"drivers"},
+	"drivers/iec62056":   {"drivers"},
 	"drivers/modbus":     {"drivers"},
 	"drivers/profile":    {"drivers", "configs/strict"}, // one strict YAML reader for all files of ours
 	"drivers/sim":        {"drivers", "drivers/*"},
