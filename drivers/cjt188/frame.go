@@ -234,7 +234,7 @@ func appendRequest(b []byte, meter byte, a address, c control, di uint16, swap b
 // echo, noise, other frames - is skipped.
 func hunt(b []byte, wanted func(frame) bool) (skip, size int) {
 	partial := -1 // where a frame that is not complete yet may begin
-	for i := 0; i < len(b); i++ {
+	for i := range b {
 		if b[i] != start {
 			continue
 		}
@@ -244,8 +244,6 @@ func hunt(b []byte, wanted func(frame) bool) (skip, size int) {
 			partial = i
 		case f == sound && wanted(parse(b[i:i+size])):
 			return i, size
-		case f == sound && partial < 0:
-			i += size - 1
 		}
 	}
 	if partial < 0 {

@@ -93,6 +93,8 @@ func TestLayouts(t *testing.T) {
 		"heat, nothing known": {hex: heat + strings.Repeat("FF ", 41) + "00 20", want: "response 78330011223344 81 901F status=00 20"},
 		"heat in GJ and MJ": {hex: heat + "01 00 00 00 11 02 00 00 00 0E" + strings.Repeat(" FF", 31) + " 00 20",
 			want: "response 78330011223344 81 901F heat_energy_settlement=0.01GJ heat_energy=0.02MJ status=00 20"},
+		"heat in GJ, unit first": {hex: heat + "11 01 00 00 00 11 02 00 00 00 FF FF FF FF FF FF FF FF FF FF" + strings.Repeat(" FF", 21) + " 00 20",
+			want: "response 78330011223344 81 901F heat_energy_settlement=0.01GJ heat_energy=0.02GJ status=00 20"},
 		"water, unit first": {hex: "68 10 44 33 22 11 00 33 78 81 16 90 1F 05 2C 00 77 66 55 2C 00 77 66 54" + strings.Repeat(" 00", 9),
 			want: "response 78330011223344 81 901F volume=556677.00m3 volume_settlement=546677.00m3 status=00 00"},
 		"gas in litres": {hex: "68 30 44 33 22 11 00 33 78 81 16 90 1F 05 00 77 66 55 29 00 77 66 54 29" + strings.Repeat(" 00", 9),

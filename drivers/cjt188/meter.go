@@ -27,6 +27,9 @@ const (
 	DefaultWakeup = 4
 
 	maxWakeup = 64
+
+	// firstSer is far from the small numbers of meters that do not echo them.
+	firstSer = 0x50
 )
 
 // Config is one meter on a line.
@@ -67,6 +70,7 @@ type Meter struct {
 
 	ser    byte      // of the last request, never 0: meters that do not echo it send 0
 	lost   [256]bool // serial numbers of requests given up, whose replies may still come
+	free   bool      // the meter's last reply had a number of its own
 	buf    []byte
 	asked  uint16  // identifier and
 	code   control // control code of the request in progress
@@ -93,7 +97,7 @@ type point struct {
 // New prepares to read a meter on line. Its error says which setting or item
 // cannot be read.
 func New(cfg Config, line drivers.Exchanger) (*Meter, error) {
-	m := &Meter{cfg: cfg, line: line}
+	m := &Meter{cfg: cfg, line: line, ser: firstSer - 1}
 	if err := m.prepare(); err != nil {
 		return nil, fmt.Errorf("meter %s: %w", cfg.Name, err)
 	}
@@ -288,6 +292,7 @@ func (m *Meter) once(ctx context.Context, di uint16, swap bool) (frame, *drivers
 	}
 	m.lost = [256]bool{} // a meter answers in order
 	f := parse(reply)
+	m.free = f.ser() != m.ser
 	if f.refusal() {
 		return f, m.fault(di, drivers.Refused, fmt.Errorf("error reply %02X, %s", f.control, refusal(f.payload())))
 	}
@@ -295,14 +300,14 @@ func (m *Meter) once(ctx context.Context, di uint16, swap bool) (frame, *drivers
 }
 
 // wanted reports whether f is the reply to the request in progress. Meters are
-// free with the type, the order of the identifier and the serial number, which
-// some answer with 0; but the number of a request given up gives a late reply
-// away.
+// free with the type, the order of the identifier and the serial number; but
+// from one that is not known to answer with a number of its own, the number of
+// a request given up gives a late reply away.
 func (m *Meter) wanted(f frame) bool {
 	if f.address != m.address || !f.reply() || f.function() != m.code {
 		return false
 	}
-	if ser := f.ser(); ser != m.ser && m.lost[ser] {
+	if ser := f.ser(); ser != m.ser && m.lost[ser] && !m.free {
 		return false
 	}
 	if f.refusal() {

@@ -21,7 +21,8 @@ type bus struct {
 	address address
 	payload map[uint16]string // after DI and SER, hex
 	order   string            // "high", "low", or "" for both
-	noEcho  bool              // SER of replies is 0
+	noEcho  bool              // SER of replies is always
+	ser     byte              // this
 	refuse  bool              // answers what it does not know with an error
 	asleep  int               // requests that only wake it
 	// spoil turns a proper answer to request n (1 is the first) into what
@@ -94,7 +95,7 @@ func (b *bus) answer(f frame) []byte {
 	}
 	ser := f.data[2]
 	if b.noEcho {
-		ser = 0
+		ser = b.ser
 	}
 	return b.frame(f.control|fromMeter, fmt.Sprintf("%02X %02X %02X %s", f.data[0], f.data[1], ser, payload))
 }
@@ -439,7 +440,7 @@ func TestForeignBytes(t *testing.T) {
 		"wake-up":               bytes.Repeat([]byte{wakeup}, 6),
 		"the request's echo":    nil, // below
 		"another meter":         other.frame(0x81, "90 1F 01 "+water),
-		"another identifier":    newBus(t).frame(0x81, "D1 20 01 "+monthWater),
+		"another identifier":    newBus(t).frame(0x81, "D1 20 51 "+monthWater),
 		"another control code":  newBus(t).frame(0x83, "90 1F 01 "+water),
 		"refusal of another":    newBus(t).frame(0xC3, "01 00 20"),
 		"a serial server's MAC": unhex(t, "D8 B0 4C BD D1 47"),
@@ -485,6 +486,34 @@ func TestSerialNumber(t *testing.T) {
 		if strings.HasSuffix(a, " 00") {
 			t.Fatal("serial number 0 was sent: it is what meters that do not echo it answer")
 		}
+	}
+	// A meter with a number of its own is not lost when the request of that
+	// number goes unanswered.
+	for _, ser := range []byte{0x01, 0x60} {
+		b = newBus(t)
+		b.noEcho, b.ser = true, ser
+		m = newMeter(t, b, waterItems()[:1])
+		b.asleep = 3
+		check(t, m, "timeout", "read data 901F from meter w-1: timeout after 1s")
+		for range 300 {
+			if m.ser == ser-1 {
+				b.asleep = 1
+			}
+			check(t, m, "556677.00", "")
+		}
+	}
+}
+
+// Once a reply has come, the numbers of requests given up are free again.
+func TestNumbersAreUsedAgain(t *testing.T) {
+	b := newBus(t)
+	m := newMeter(t, b, waterItems()[:1])
+	for range 200 {
+		b.asleep = 1
+		check(t, m, "556677.00", "")
+	}
+	if n := slices.Index(m.lost[:], true); n >= 0 {
+		t.Errorf("number %02X is still taken for lost", n)
 	}
 }
 

@@ -163,7 +163,7 @@ func (m *Meter) readout(ctx context.Context) ([]set, *drivers.Fault) {
 	}
 	text := plain(nil, reply)
 	id, n, _ := parseIdentification(text)
-	if bad := m.parityError(reply); bad >= 0 {
+	if bad := m.parityError(reply[:n]); bad >= 0 {
 		return nil, m.fault(identify, drivers.BadFrame, fmt.Errorf("parity error at byte %d", bad))
 	}
 	if id.mode() == 'A' {
@@ -186,7 +186,7 @@ func (m *Meter) readout(ctx context.Context) ([]set, *drivers.Fault) {
 	if fault != nil && !m.begun && (fault.Kind == drivers.Timeout || fault.Kind == drivers.BadFrame) {
 		// Stay at the first speed from now on; where that was of no use either,
 		// try to switch again.
-		m.slow = !m.slow && there != m.cfg.Settings
+		m.slow = there != m.cfg.Settings
 	}
 	if fault != nil {
 		return nil, fault

@@ -411,6 +411,30 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
+// A damaged character that looks like the end is none.
+func TestDataEnd(t *testing.T) {
+	b := []byte(checked("\x02C.1.0(123)\r\n1.8.0(1*kWh)\r\n!\r\n"))
+	whole := len(b)
+	b[1] = etx
+	for n := 2; n < whole; n++ {
+		if end := dataEnd(b[:n]); end != 0 {
+			t.Fatalf("ends at %d of %d", end, n)
+		}
+	}
+	if end := dataEnd(append(b, "more"...)); end != whole {
+		t.Errorf("ends at %d of %d", end, whole)
+	}
+}
+
+// Where there is no block check, parity is all there is.
+func TestDamageWithoutBlockCheck(t *testing.T) {
+	b := newBus(t)
+	b.ident, b.data, b.seven = "/ABC@old", "1.8.0(502.853*kWh)\r\n2.8.0(98697.318*kWh)\r\n!\r\n", true
+	b.spoil = func(_ int, reply []byte) []byte { reply[18] ^= 0x01; return reply }
+	checkRead(t, newMeter(t, b, func(c *Config) { c.Emulate = true }), "bad-frame bad-frame",
+		"read data from meter e-1: parity error at byte 8", "300 /?!, 300 /?!")
+}
+
 // A large readout is taken whole; one without end is not.
 func TestSize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
