@@ -126,6 +126,9 @@ func values(f frame, di uint16) (list []drivers.DescribedValue) {
 		default:
 			if n, u, ok := r.value(i, false); ok {
 				v.Value, v.Unit = n.String(), u.name
+				if s.of == volume && (u.of == energy || u.of == joule) { // not a meter of water or gas
+					v.Quantity = strings.Replace(v.Quantity, "volume", energyOf(f.meter), 1)
+				}
 			}
 		}
 		if v.Value != "" {
@@ -133,6 +136,14 @@ func values(f frame, di uint16) (list []drivers.DescribedValue) {
 		}
 	}
 	return list
+}
+
+// energyOf is what a meter that counts energy counts.
+func energyOf(meter byte) string {
+	if meter == 0x40 {
+		return "energy_import"
+	}
+	return "heat_energy"
 }
 
 const valve = 0xA017

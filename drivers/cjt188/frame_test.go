@@ -101,6 +101,8 @@ func TestLayouts(t *testing.T) {
 			want: "response 78330011223344 81 901F volume=556677.00l volume_settlement=546677.00l status=00 00"},
 		"no decimal digit, no unit": {hex: "68 10 44 33 22 11 00 33 78 81 16 90 1F 05 0A 77 66 55 2C 00 77 66 54 77" + strings.Repeat(" 00", 9),
 			want: "response 78330011223344 81 901F status=00 00"},
+		"heat in the short layout": {hex: "68 20 44 33 22 11 00 33 78 81 16 90 1F 05 00 77 66 55 05 00 77 66 54 11" + strings.Repeat(" 00", 9),
+			want: "response 78330011223344 81 901F heat_energy=556677.00kWh heat_energy_settlement=546677.00GJ status=00 00"},
 		"month":           {hex: "68 10 44 33 22 11 00 33 78 81 08 20 D1 05 00 77 66 55 2C", want: "response 78330011223344 81 D120 volume_settlement=556677.00m3"},
 		"heat month":      {hex: "68 20 44 33 22 11 00 33 78 81 08 D1 2B 05 00 77 66 55 08", want: "response 78330011223344 81 D12B heat_energy_settlement=556677.00MWh"},
 		"error":           {hex: "68 10 44 33 22 11 00 33 78 C1 03 05 00 20", want: "response 78330011223344 C1  error 00 20"},

@@ -14,8 +14,8 @@ const shown = 8 // values in Description.Text
 // seven-bit characters have on a line that takes eight: they are checked and
 // taken off, and the byte in a reason counts from 0 at the start of b.
 //
-// A value's quantity is the house's name for its OBIS code, or the code as the
-// meter has it. Numbers are exact, without leading zeros; a number with a unit
+// A value's quantity is the house's name for its OBIS code, or the code
+// without the media 1-n: and 0-0: and the ending *255. Numbers are exact, without leading zeros; a number with a unit
 // that is none is left out.
 func Describe(b []byte) drivers.Description {
 	d := drivers.Description{Protocol: "iec62056-21"}
@@ -158,7 +158,7 @@ func (s set) described() (v drivers.DescribedValue, ok bool) {
 	name, text := quantity(canonical(s.id))
 	v = drivers.DescribedValue{Quantity: name, Value: s.value, Unit: s.unit}
 	if name == "" {
-		v.Quantity = s.id
+		v.Quantity = canonical(s.id)
 	}
 	if s.part == 0 && !text && (name != "" || s.unit != "") {
 		n, ok := number(s.value)

@@ -63,8 +63,8 @@ const (
 	dd3 = "/EBZ5DD3BZ06ETA_107\r\n\r\n1-0:0.0.0*255(1EBZ0100507409)\r\n1-0:96.1.0*255(1EBZ0100507409)\r\n" +
 		"1-0:1.8.0*255(000125.25688570*kWh)\r\n1-0:16.7.0*255(000259.20*W)\r\n1-0:36.7.0*255(000075.18*W)\r\n" +
 		"1-0:32.7.0*255(232.4*V)\r\n1-0:52.7.0*255(231.7*V)\r\n1-0:72.7.0*255(233.7*V)\r\n1-0:96.5.0*255(001C0104)\r\n!\r\n"
-	dd3Says = "response meter_number=1EBZ0100507409 1-0:96.1.0*255=1EBZ0100507409 energy_import=125.25688570kWh power=259.20W " +
-		"1-0:36.7.0*255=75.18W voltage_l1=232.4V voltage_l2=231.7V voltage_l3=233.7V 1-0:96.5.0*255=001C0104"
+	dd3Says = "response meter_number=1EBZ0100507409 96.1.0=1EBZ0100507409 energy_import=125.25688570kWh power=259.20W " +
+		"36.7.0=75.18W voltage_l1=232.4V voltage_l2=231.7V voltage_l3=233.7V 96.5.0=001C0104"
 )
 
 func TestGoldenMessages(t *testing.T) {
@@ -92,7 +92,7 @@ func TestGoldenMessages(t *testing.T) {
 		checked("\x021.6.1(0.50*kW)(2301011215)\r\n!\r\n"):                "response 1.6.1=0.50kW 1.6.1=2301011215",
 		checked("\x021.8.1(007*kWh)\r\n1.8.2(--*kWh)\r\n!\r\n"):           "response energy_import_t1=7kWh",
 		checked("\x0213.7.0(0.98)\r\n14.7.0(50.0*Hz)\r\n!\r\n"):           "response power_factor=0.98 frequency=50.0Hz",
-		checked("\x021-0:1.8.0*01(7*kWh)\r\n1-1:1.7.0(-0.5*kW)\r\n!\r\n"): "response 1-0:1.8.0*01=7kWh power=-0.5kW",
+		checked("\x021-0:1.8.0*01(7*kWh)\r\n1-1:1.7.0(-0.5*kW)\r\n!\r\n"): "response 1.8.0*01=7kWh power=-0.5kW",
 		// Landis & Gyr UH50: several data sets a line.
 		checked("\x026.8(0017.825*MWh)6.26(00428.74*m3)9.21(66153690)\r\n!\r\n"): "response 6.8=17.825MWh 6.26=428.74m3 9.21=66153690",
 
