@@ -21,6 +21,8 @@ var may = map[string][]string{
 	".":                  {},
 	"drivers":            {},
 	"drivers/line":       {"drivers"},
+	"drivers/cjt188":     {"drivers"},
+	"drivers/iec62056":   {"drivers"},
 	"drivers/modbus":     {"drivers"},
 	"drivers/dlt645":     {"drivers"},
 	"drivers/drivertest": {"drivers"},                   // a suite of tests, imported by tests only
