@@ -31,10 +31,21 @@ const (
 	Int64
 	Float32
 	Bit // one coil or discrete input
+	Float64
+	BCD16 // four decimal digits
+	BCD32 // eight decimal digits
 )
 
 // Words is the number of 16-bit registers (or single bits) the type occupies.
-func (t Type) Words() int { return [...]int{1, 1, 2, 2, 4, 4, 2, 1}[t&7] }
+func (t Type) Words() int {
+	switch t {
+	case Uint32, Int32, Float32, BCD32:
+		return 2
+	case Uint64, Int64, Float64:
+		return 4
+	}
+	return 1
+}
 
 // WordOrder names the four ways a value of several registers is laid out, by
 // the letters used in meter manuals: A is the most significant byte.
@@ -57,6 +68,9 @@ type Register struct {
 	// Scale: raw x 10^Scale is the value in Unit. The reading's own exponent
 	// is Quantity.Exp; integers need Scale == Exp, floats are rounded to Exp.
 	Scale int8
+	// Mask says which bits of a Uint16 the value is made of, shifted down to
+	// the lowest of them: the running bit of a status word. 0 means all.
+	Mask uint16
 	// Invalid lists raw register patterns, right-aligned, that mean "no
 	// value" (0xFFFF, 0x80000000, ...).
 	Invalid []uint64

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/big"
 	"math/bits"
 
 	"github.com/tallystick/tallystick/drivers"
@@ -19,7 +20,7 @@ func checkRegister(r *drivers.Register, maxRegisters int) error {
 	switch {
 	case r.Table > drivers.DiscreteInput:
 		return fmt.Errorf("unknown table %d", r.Table)
-	case r.Type > drivers.Bit:
+	case r.Type > drivers.BCD32:
 		return fmt.Errorf("unknown type %d", r.Type)
 	case r.Order > drivers.DCBA:
 		return fmt.Errorf("unknown word order %d", r.Order)
@@ -29,13 +30,17 @@ func checkRegister(r *drivers.Register, maxRegisters int) error {
 		return fmt.Errorf("address 0x%04X+%d ends beyond 0xFFFF", r.Address, r.Type.Words())
 	case r.Type != drivers.Bit && r.Type.Words() > maxRegisters:
 		return fmt.Errorf("needs %d registers in one request, the meter allows %d", r.Type.Words(), maxRegisters)
-	case r.Type == drivers.Float32 && (shift > maxShift || shift < -maxShift):
+	case r.Mask != 0 && r.Type != drivers.Uint16:
+		return fmt.Errorf("a mask needs a uint16")
+	case isFloat(r.Type) && (shift > maxShift || shift < -maxShift):
 		return fmt.Errorf("scale 10^%d and resolution 10^%d are too far apart", r.Scale, r.Exp)
-	case r.Type != drivers.Float32 && shift != 0:
+	case !isFloat(r.Type) && shift != 0:
 		return fmt.Errorf("scale 10^%d differs from resolution 10^%d: an integer is read as it is", r.Scale, r.Exp)
 	}
 	return nil
 }
+
+func isFloat(t drivers.Type) bool { return t == drivers.Float32 || t == drivers.Float64 }
 
 // shift is 10^n as a fraction.
 func shift(n int) (mul, div uint64) {
@@ -90,13 +95,13 @@ func raw(r *drivers.Register, b []byte) uint64 {
 
 // reading makes a number of raw bits.
 //
-// An integer register is its value: Scale and Exp are equal. A float32 register
+// An integer register is its value: Scale and Exp are equal. A float register
 // is converted once: its exact binary value times 10^Scale, in units of 10^Exp,
 // rounded to the nearest integer, a tie to the even one. No binary floating
 // point operation takes part, so every machine gets the same digits.
 //
-// A pattern listed as invalid, a NaN, an infinity and a value beyond 63 bits
-// are Invalid, never a number.
+// A pattern listed as invalid, a NaN, an infinity, a BCD digit above 9 and a
+// value beyond 63 bits are Invalid, never a number.
 func (p *point) reading(raw uint64) drivers.Reading {
 	for _, pattern := range p.reg.Invalid {
 		if raw == pattern {
@@ -116,7 +121,23 @@ func (p *point) reading(raw uint64) drivers.Reading {
 		if v, ok = scaled(uint32(raw), p.mul, p.div); !ok {
 			return drivers.Reading{Quality: drivers.Invalid}
 		}
+	case drivers.Float64:
+		var ok bool
+		if v, ok = scaled64(raw, p.mul, p.div); !ok {
+			return drivers.Reading{Quality: drivers.Invalid}
+		}
+	case drivers.BCD16, drivers.BCD32:
+		for at := 28; at >= 0; at -= 4 {
+			digit := raw >> at & 0xF
+			if digit > 9 {
+				return drivers.Reading{Quality: drivers.Invalid}
+			}
+			v = 10*v + int64(digit)
+		}
 	default: // unsigned, bits
+		if mask := uint64(p.reg.Mask); mask != 0 {
+			raw = raw & mask >> bits.TrailingZeros64(mask)
+		}
 		if raw > math.MaxInt64 {
 			return drivers.Reading{Quality: drivers.Invalid}
 		}
@@ -180,4 +201,49 @@ func scaled(f uint32, mul, div uint64) (int64, bool) {
 		return -int64(q), true
 	}
 	return int64(q), true
+}
+
+// scaled64 is scaled for a float64.
+func scaled64(f uint64, mul, div uint64) (int64, bool) {
+	exponent, mantissa := int(f>>52&0x7FF), f&(1<<52-1)
+	switch exponent {
+	case 0x7FF:
+		return 0, false
+	case 0:
+		exponent = 1 // subnormal
+	default:
+		mantissa |= 1 << 52
+	}
+	exponent -= 1023 + 52 // the value is mantissa x 2^exponent
+	if mantissa == 0 {
+		return 0, true
+	}
+	if exponent > 63 {
+		return 0, false
+	}
+	if exponent < -53-64 {
+		return 0, true // below one half, mul being less than 2^40
+	}
+	n := new(big.Int).SetUint64(mantissa)
+	n.Mul(n, new(big.Int).SetUint64(mul))
+	whole := new(big.Int).SetUint64(div)
+	if exponent >= 0 {
+		n.Lsh(n, uint(exponent))
+	} else {
+		whole.Lsh(whole, uint(-exponent))
+	}
+	q, rest := n.QuoRem(n, whole, new(big.Int))
+	switch rest.Lsh(rest, 1).Cmp(whole) {
+	case 1:
+		q.Add(q, big.NewInt(1))
+	case 0:
+		q.Add(q, new(big.Int).And(q, big.NewInt(1)))
+	}
+	if !q.IsInt64() {
+		return 0, false
+	}
+	if f>>63 == 1 {
+		return -q.Int64(), true
+	}
+	return q.Int64(), true
 }

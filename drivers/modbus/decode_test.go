@@ -12,12 +12,12 @@ import (
 )
 
 // exact is the documented rule in rational arithmetic.
-func exact(f float32, scale, exp int) (*big.Int, bool) {
-	if math.IsNaN(float64(f)) || math.IsInf(float64(f), 0) {
+func exact(f float64, scale, exp int) (*big.Int, bool) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return nil, false
 	}
 	r := new(big.Rat)
-	r.SetFloat64(float64(f)) // exact: every float32 is a float64
+	r.SetFloat64(f) // exact
 	ten := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(abs(scale-exp))), nil)
 	if scale >= exp {
 		r.Mul(r, new(big.Rat).SetInt(ten))
@@ -47,7 +47,7 @@ func checkFloat(t interface {
 	t.Helper()
 	mul, div := shift(scale - exp)
 	got, ok := scaled(bits, mul, div)
-	want, number := exact(math.Float32frombits(bits), scale, exp)
+	want, number := exact(float64(math.Float32frombits(bits)), scale, exp)
 	if number && !fits(want) {
 		number = false
 	}
@@ -67,6 +67,47 @@ func TestFloatAgainstRationals(t *testing.T) {
 		scale := rapid.IntRange(-maxShift, maxShift).Draw(t, "scale")
 		checkFloat(t, bits, scale, 0)
 	})
+}
+
+func TestFloat64AgainstRationals(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := rapid.OneOf(
+			rapid.Map(rapid.Uint64(), math.Float64frombits),
+			rapid.Float64Range(-1e9, 1e9),
+			rapid.Map(rapid.IntRange(-1<<30, 1<<30), func(n int) float64 { return float64(n) / 16 }), // ties
+			rapid.Just(0x1p63), rapid.Just(0x1p-70), rapid.Just(math.SmallestNonzeroFloat64),
+		).Draw(t, "value")
+		scale := rapid.IntRange(-maxShift, maxShift).Draw(t, "scale")
+		mul, div := shift(scale)
+		got, ok := scaled64(math.Float64bits(f), mul, div)
+		want, number := exact(f, scale, 0)
+		if number && !fits(want) {
+			number = false
+		}
+		if ok != number || ok && want.Int64() != got {
+			t.Fatalf("float64 %g x 10^%d: %d, %t; want %v, %t", f, scale, got, ok, want, number)
+		}
+	})
+}
+
+func TestDecimalDigitsAndStatusBits(t *testing.T) {
+	for _, c := range []struct {
+		r     drivers.Register
+		words []uint16
+		want  drivers.Reading
+	}{
+		{drivers.Register{Type: drivers.BCD16}, []uint16{0x1234}, drivers.Reading{Coef: 1234}},
+		{drivers.Register{Type: drivers.BCD16}, []uint16{0x12A4}, drivers.Reading{Quality: drivers.Invalid}},
+		{drivers.Register{Type: drivers.BCD32}, []uint16{0x0012, 0x3456}, drivers.Reading{Coef: 123456}},
+		{drivers.Register{Type: drivers.BCD32, Order: drivers.CDAB}, []uint16{0x3456, 0x0012}, drivers.Reading{Coef: 123456}},
+		{drivers.Register{Type: drivers.Uint16, Mask: 0x0300}, []uint16{0xFEFF}, drivers.Reading{Coef: 2}},
+		{drivers.Register{Type: drivers.Uint16, Mask: 0x8000}, []uint16{0x8000}, drivers.Reading{Coef: 1}},
+	} {
+		c.r.Name = "x"
+		if got := one(c.r, c.words...); got != c.want {
+			t.Errorf("%+v of %04x: %+v, want %+v", c.r, c.words, got, c.want)
+		}
+	}
 }
 
 // Every exponent, with mantissas at the edges, at every shift.
@@ -214,7 +255,7 @@ func TestBits(t *testing.T) {
 func TestRegistersThatCannotBeRead(t *testing.T) {
 	for want, r := range map[string]drivers.Register{
 		"unknown table 4":                          {Table: 4},
-		"unknown type 8":                           {Type: 8},
+		"unknown type 99":                          {Type: 99},
 		"unknown word order 4":                     {Order: 4},
 		"a bit must be in coils":                   {Type: drivers.Bit},
 		"everything else in registers":             {Table: drivers.Coil, Type: drivers.Uint16},
