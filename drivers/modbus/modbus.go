@@ -1,5 +1,5 @@
-// Package modbus reads meters that speak Modbus: RTU on a serial line or
-// through a serial server, and Modbus TCP. It plans the fewest requests over
+// Package modbus reads meters that speak Modbus: RTU and ASCII on a serial line
+// or through a serial server, and Modbus TCP. It plans the fewest requests over
 // the registers asked for, checks that each reply is the reply to the question
 // asked, and turns registers into exact decimal numbers.
 //
@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	goburrow "github.com/goburrow/modbus"
@@ -20,8 +21,9 @@ import (
 type Framing uint8
 
 const (
-	RTU Framing = iota // unit, PDU, CRC: a serial line, or TCP to a serial server
-	TCP                // transaction number, length, unit, PDU
+	RTU   Framing = iota // unit, PDU, CRC: a serial line, or TCP to a serial server
+	TCP                  // transaction number, length, unit, PDU
+	ASCII                // the same as RTU in hexadecimal digits: old drives and controllers
 )
 
 // DefaultTimeout is used where Config.Timeout is 0. Shorter ones fail with slow
@@ -44,9 +46,10 @@ type Config struct {
 	// Ranges are the stretches the meter answers as a whole. A register
 	// outside all of them gets a request of its own.
 	Ranges       []drivers.Range
-	MaxRegisters int           // most registers in one request, 16 bits to a register; 0 is 125
-	Timeout      time.Duration // from the end of a request to the end of its reply
-	Gap          time.Duration // least pause between two requests to this meter
+	MaxRegisters int              // most registers in one request, 16 bits to a register; 0 is 125
+	Timeout      time.Duration    // from the end of a request to the end of its reply
+	Gap          time.Duration    // least pause between two requests to this meter
+	Settings     drivers.Settings // of the meter's port; zero: the line's own
 }
 
 // Meter reads one meter. It belongs to the goroutine that owns its line.
@@ -92,7 +95,7 @@ func check(cfg Config) error {
 	switch {
 	case len(cfg.Registers) == 0:
 		return errors.New("no registers to read")
-	case cfg.Framing == RTU && (cfg.Unit < 1 || cfg.Unit > 247):
+	case cfg.Framing != TCP && (cfg.Unit < 1 || cfg.Unit > 247):
 		return fmt.Errorf("unit %d, expected 1 to 247", cfg.Unit)
 	case cfg.MaxRegisters < 1 || cfg.MaxRegisters > maxWords:
 		return fmt.Errorf("at most %d registers a request, expected 1 to %d", cfg.MaxRegisters, maxWords)
@@ -273,6 +276,27 @@ func (m *Meter) once(ctx context.Context, r Request) ([]byte, *drivers.Fault) {
 	data, fault := m.exchange(ctx, r)
 	m.doubt, m.tried, m.silent = fault != nil && fault.Kind != drivers.Refused, 0, 0
 	return data, fault
+}
+
+// ReadRaw reads r as it stands, for what has no place among the readings. Its
+// error is a *drivers.Fault. The data is valid until the next request.
+func (m *Meter) ReadRaw(ctx context.Context, r Request) ([]byte, error) {
+	m.wire.ctx = ctx
+	data, fault := m.ask(ctx, r)
+	if fault != nil {
+		return nil, fault
+	}
+	return data, nil
+}
+
+// ReadString reads count registers of text, two characters each, without the
+// blanks and zeros at its end: a serial number, the name of a model.
+func (m *Meter) ReadString(ctx context.Context, table drivers.Table, address, count uint16) (string, error) {
+	data, err := m.ReadRaw(ctx, Request{table, address, count})
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimRight(string(data), "\x00 \xFF"), nil
 }
 
 // exchange sends one request. The data is valid until the next.

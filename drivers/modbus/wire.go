@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -15,8 +16,9 @@ import (
 // ones take a late reply for the next one, do not compare a reply with the
 // length that was asked, and lose exception frames (goburrow/modbus v0.1.0).
 //
-//	RTU  unit(1) function(1) data crc(2, low byte first)
-//	TCP  transaction(2) 0(2) length(2) unit(1) function(1) data
+//	RTU    unit(1) function(1) data crc(2, low byte first)
+//	ASCII  ':', the same in hexadecimal with lrc(1) instead of the crc, CR LF
+//	TCP    transaction(2) 0(2) length(2) unit(1) function(1) data
 //
 // The data of a request is address(2) count(2), of a reply count of bytes(1)
 // bytes, of an exception, whose function has the top bit set, its code(1).
@@ -28,11 +30,13 @@ type wire struct {
 	timeout time.Duration
 	match   func([]byte) (skip, size int)
 
+	settings    drivers.Settings
 	transaction uint16
-	request     [12]byte
-	head        [9]byte // first bytes of the reply to request; RTU: 3 of them
-	refusal     [8]byte // first bytes of an exception; RTU: 2 of them
-	size        int     // length of the reply
+	request     [17]byte
+	head        [9]byte   // first bytes of the reply to request; RTU and ASCII: 3 of them
+	refusal     [8]byte   // first bytes of an exception; RTU and ASCII: 2 of them
+	size        int       // length of the reply
+	plain       [256]byte // ASCII: a reply without its hexadecimal digits
 	pdu         goburrow.ProtocolDataUnit
 }
 
@@ -44,10 +48,14 @@ const (
 )
 
 func newWire(cfg Config, line drivers.Exchanger) *wire {
-	w := &wire{line: line, ctx: context.Background(), framing: cfg.Framing, unit: cfg.Unit, timeout: cfg.Timeout}
-	w.match = w.matchRTU
-	if cfg.Framing == TCP {
+	w := &wire{line: line, ctx: context.Background(), framing: cfg.Framing, unit: cfg.Unit, timeout: cfg.Timeout, settings: cfg.Settings}
+	switch cfg.Framing {
+	case ASCII:
+		w.match = w.matchASCII
+	case TCP:
 		w.match = w.matchTCP
+	default:
+		w.match = w.matchRTU
 	}
 	return w
 }
@@ -64,13 +72,17 @@ func (w *wire) Encode(pdu *goburrow.ProtocolDataUnit) ([]byte, error) {
 	} else {
 		n *= 2
 	}
-	if w.framing == RTU {
+	if w.framing != TCP {
 		w.request[0], w.request[1] = w.unit, pdu.FunctionCode
 		copy(w.request[2:], pdu.Data)
-		binary.LittleEndian.PutUint16(w.request[6:], crc(w.request[:6]))
 		copy(w.head[:], []byte{w.unit, pdu.FunctionCode, byte(n)})
 		copy(w.refusal[:], []byte{w.unit, pdu.FunctionCode | 0x80})
 		w.size = rtuHead + n + 2
+		if w.framing == ASCII {
+			w.size = rtuHead + n + 1
+			return w.encodeASCII(w.request[:6]), nil
+		}
+		binary.LittleEndian.PutUint16(w.request[6:], crc(w.request[:6]))
 		return w.request[:8], nil
 	}
 	w.transaction++
@@ -86,7 +98,7 @@ func (w *wire) Encode(pdu *goburrow.ProtocolDataUnit) ([]byte, error) {
 // Send asks the line.
 func (w *wire) Send(request []byte) ([]byte, error) {
 	return w.line.Exchange(w.ctx, drivers.Exchange{
-		Request: request, Timeout: w.timeout, Match: w.match, Numbered: w.framing == TCP,
+		Request: request, Settings: w.settings, Timeout: w.timeout, Match: w.match, Numbered: w.framing == TCP,
 	})
 }
 
@@ -95,10 +107,14 @@ func (w *wire) Verify(request, reply []byte) error { return nil }
 
 // Decode takes the frame off a reply.
 func (w *wire) Decode(reply []byte) (*goburrow.ProtocolDataUnit, error) {
-	if w.framing == RTU {
-		reply = reply[1 : len(reply)-2]
-	} else {
+	switch w.framing {
+	case ASCII:
+		n, _ := w.openASCII(reply) // as when it was matched
+		reply = w.plain[1 : n-1]
+	case TCP:
 		reply = reply[mbap:]
+	default:
+		reply = reply[1 : len(reply)-2]
 	}
 	w.pdu.FunctionCode, w.pdu.Data = reply[0], reply[1:]
 	return &w.pdu, nil
@@ -131,6 +147,67 @@ func (w *wire) matchRTU(b []byte) (skip, size int) {
 		return len(b), 0
 	}
 	return partial, 0
+}
+
+// encodeASCII writes frame and its LRC in hexadecimal into the request buffer.
+func (w *wire) encodeASCII(frame []byte) []byte {
+	var plain [7]byte
+	n := copy(plain[:], frame)
+	plain[n] = lrc(frame)
+	const digits = "0123456789ABCDEF" // section 2.5.2: upper case
+	w.request[0] = ':'
+	for i, c := range plain[:n+1] {
+		w.request[1+2*i], w.request[2+2*i] = digits[c>>4], digits[c&0xF]
+	}
+	end := 1 + 2*(n+1)
+	w.request[end], w.request[end+1] = '\r', '\n'
+	return w.request[:end+2]
+}
+
+// matchASCII hunts for the reply, or an exception, with a good LRC.
+func (w *wire) matchASCII(b []byte) (skip, size int) {
+	partial := len(b)
+	for i := range b {
+		if b[i] != ':' {
+			continue
+		}
+		end := bytes.IndexByte(b[i:], '\n')
+		if end < 0 {
+			partial = min(partial, i)
+			continue
+		}
+		n, ok := w.openASCII(b[i : i+end+1])
+		if !ok {
+			continue
+		}
+		frame := w.plain[:n]
+		if n == w.size && prefix(frame, w.head[:rtuHead]) || n == rtuRefusalSize-1 && prefix(frame, w.refusal[:rtuRefusal]) {
+			return i, end + 1
+		}
+	}
+	return partial, 0
+}
+
+// openASCII turns a line into the bytes it stands for, LRC included, and
+// reports whether they are sound.
+func (w *wire) openASCII(line []byte) (n int, ok bool) {
+	if len(line) < 3 || string(line[len(line)-2:]) != "\r\n" {
+		return 0, false
+	}
+	digits := line[1 : len(line)-2]
+	if len(digits)%2 != 0 || len(digits) > 2*len(w.plain) || len(digits) < 8 {
+		return 0, false
+	}
+	n, err := hex.Decode(w.plain[:], digits)
+	return n, err == nil && lrc(w.plain[:n-1]) == w.plain[n-1]
+}
+
+// lrc is the checksum of Modbus over Serial Line V1.02, section 6.2.1.
+func lrc(b []byte) (sum byte) {
+	for _, c := range b {
+		sum -= c
+	}
+	return sum
 }
 
 // matchTCP hunts for the nine bytes every reply to this very request begins

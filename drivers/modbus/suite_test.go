@@ -1,0 +1,172 @@
+package modbus
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	goburrow "github.com/goburrow/modbus"
+
+	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/drivertest"
+)
+
+// framed puts unit and PDU into a frame. like is the request, for its
+// transaction number.
+func framed(f Framing, unit byte, pdu, like []byte) []byte {
+	b := append([]byte{unit}, pdu...)
+	switch f {
+	case ASCII:
+		return fmt.Appendf(nil, ":%X\r\n", append(b, lrc(b)))
+	case TCP:
+		return append(binary.BigEndian.AppendUint16(append(slices.Clone(like[:2]), 0, 0), uint16(len(b))), b...)
+	}
+	return binary.LittleEndian.AppendUint16(b, crc(b))
+}
+
+// opened is the PDU of a request to unit, nil when it is for another.
+func opened(f Framing, unit byte, request []byte) []byte {
+	var d drivers.Description
+	open := map[Framing]func([]byte, *drivers.Description) (byte, []byte){RTU: openRTU, ASCII: openASCII, TCP: openTCP}[f]
+	to, pdu := open(request, &d)
+	if d.Reason != "" || to != unit {
+		return nil
+	}
+	return pdu
+}
+
+// answer is a meter whose holding register n holds base + n.
+func answer(f Framing, asked, speaks byte, base uint16) func([]byte) []byte {
+	return func(request []byte) []byte {
+		pdu := opened(f, asked, request)
+		if pdu == nil {
+			return nil
+		}
+		address, n := binary.BigEndian.Uint16(pdu[1:]), binary.BigEndian.Uint16(pdu[3:])
+		reply := []byte{pdu[0], byte(2 * n)}
+		for i := range n {
+			reply = binary.BigEndian.AppendUint16(reply, base+address+i)
+		}
+		return framed(f, speaks, reply, request)
+	}
+}
+
+func TestSuite(t *testing.T) {
+	for _, f := range []Framing{RTU, ASCII, TCP} {
+		t.Run(f.String(), func(t *testing.T) {
+			drivertest.Run(t, drivertest.Suite{
+				New: func(l drivers.Exchanger) (drivertest.Device, error) {
+					return New(Config{Name: "press-1", Unit: 7, Framing: f, Registers: []drivers.Register{
+						{Quantity: drivers.Quantity{Name: "a"}, Address: 0x10},
+						{Quantity: drivers.Quantity{Name: "b"}, Address: 0x11, Type: drivers.Uint32},
+						{Quantity: drivers.Quantity{Name: "c"}, Address: 0x100},
+					}, Ranges: []drivers.Range{{Address: 0x10, Last: 0x20}}}, l)
+				},
+				Unchecked: f == TCP,
+				Want:      []drivers.Reading{{Coef: 0x1010}, {Coef: 0x10111012}, {Coef: 0x1100}},
+				Answer:    answer(f, 7, 7, 0x1000),
+				Foreign:   answer(f, 7, 8, 0x2000),
+				Reads: func(q []byte) bool {
+					d := Describe(f, q)
+					return d.Valid && d.Direction == "request" && !d.Write && strings.Contains("01 02 03 04", d.Control)
+				},
+			})
+		})
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	for _, c := range []struct {
+		f           Framing
+		frame, want string
+	}{
+		// Modbus Application Protocol V1.1b3, the examples of sections 6.1 to 6.4 and 7, framed
+		{RTU, "01 03 00 6B 00 03 74 17", "request 1 03 006B count=3"},
+		{RTU, "01 03 06 02 2B 00 00 00 64 05 7A", "response 1 03 - register 0=555 register 1=0 register 2=100"},
+		{RTU, "FF 00 01 04 00 08 00 01 B0 08", "request 1 04 0008 count=1"},
+		{RTU, "01 83 02 C0 F1", "response 1 83 - error=02 illegal data address"},
+		{RTU, "11 06 00 01 00 03 9A 9B", "request 17 06 0001 write value=3"},
+		{RTU, "11 10 00 01 00 02 12 98", "response 17 10 0001 write count=2"},
+		{RTU, "01 03 00 6B 00 03 74 18", "invalid checksum 7418, computed 7417"},
+		{RTU, "01 03", "invalid truncated: 2 bytes, expected at least 4"},
+		// Modbus over Serial Line V1.02, section 2.5.2
+		{ASCII, hex.EncodeToString([]byte(":010300000004F8\r\n")), "request 1 03 0000 count=4"},
+		{ASCII, hex.EncodeToString([]byte("x:010300000004F9\r\n")), "invalid LRC F9, computed F8"},
+		{ASCII, hex.EncodeToString([]byte(":0103")), "invalid truncated: no CR LF found"},
+		// Modbus Messaging on TCP/IP V1.0b, section 3.1.3
+		{TCP, "15 01 00 00 00 06 FF 03 00 04 00 01", "request 255 03 0004 count=1"},
+		{TCP, "15 01 00 00 00 05 FF 03 02 00 05", "response 255 03 - register 0=5"},
+		{TCP, "15 01 00 01 00 06 FF 03 00 04 00 01", "invalid protocol id 0001, expected 0000"},
+		{TCP, "15 01 00 00 00 09 FF 03 00 04 00 01", "invalid truncated: length field 9, found 6 bytes"},
+	} {
+		b, err := hex.DecodeString(strings.ReplaceAll(c.frame, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := Describe(c.f, b)
+		got := "invalid " + d.Reason
+		if d.Valid {
+			id := d.DataID
+			if id == "" {
+				id = "-"
+			}
+			got = fmt.Sprintf("%s %s %s %s", d.Direction, d.Address, d.Control, id)
+			if d.Write {
+				got += " write"
+			}
+			if d.Error != nil {
+				got += " error=" + d.Error.Code + " " + d.Error.Text
+			}
+			for _, v := range d.Values {
+				got += fmt.Sprintf(" %s=%s", v.Quantity, v.Value)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%v %s\ngot  %s\nwant %s", c.f, c.frame, got, c.want)
+		}
+	}
+}
+
+func FuzzDescribeFrame(f *testing.F) {
+	f.Add(byte(0), []byte{1, 3, 0, 0x6B, 0, 3, 0x74, 0x17})
+	f.Add(byte(2), []byte(":010300000004F8\r\n"))
+	f.Add(byte(1), []byte{0x15, 1, 0, 0, 0, 6, 0xFF, 3, 0, 4, 0, 1})
+	f.Fuzz(func(t *testing.T, framing byte, b []byte) {
+		fr := Framing(framing % 3)
+		d := Describe(fr, b)
+		if d.Valid != (d.Reason == "") {
+			t.Fatalf("valid %v with reason %q", d.Valid, d.Reason)
+		}
+		if !d.Valid {
+			return
+		}
+		// What was understood writes the same bytes again.
+		var again drivers.Description
+		open := map[Framing]func([]byte, *drivers.Description) (byte, []byte){RTU: openRTU, ASCII: openASCII, TCP: openTCP}[fr]
+		unit, pdu := open(b, &again)
+		if frame := framed(fr, unit, pdu, b); !strings.EqualFold(string(frame), string(b[d.Skipped:][:len(frame)])) {
+			t.Fatalf("% x became % x", b[d.Skipped:], frame)
+		}
+	})
+}
+
+func BenchmarkMatchASCII(b *testing.B) {
+	w := newWire(Config{Unit: 7, Framing: ASCII}, nil)
+	request, err := w.Encode(&goburrow.ProtocolDataUnit{FunctionCode: 3, Data: []byte{0, 0, 0, 40}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	reply := answer(ASCII, 7, 7, 0)(request)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, size := w.match(reply); size != len(reply) {
+			b.Fatal(size)
+		}
+		if _, err := w.Decode(reply); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
