@@ -23,6 +23,9 @@ func diagnose(l *configs.Line, polls []polled) (faults []*cli.Error) {
 	whole := false
 	for _, p := range polls {
 		switch {
+		case p.err == nil && len(p.odd) > 0:
+			faults = append(faults, oddFault(whereIs(l, p.meter), p))
+			continue
 		case p.err == nil:
 			continue
 		case ofLine(p.err):
@@ -54,7 +57,7 @@ func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
 	if !errors.As(p.err, &fault) {
 		return e
 	}
-	where := fmt.Sprintf("meter %q (unit %s, %s)", p.meter.Name, p.meter.Address, place(l))
+	where := whereIs(l, p.meter)
 	switch fault.Kind {
 	case drivers.Timeout:
 		e.Code = "E-204"
@@ -83,7 +86,7 @@ func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
 		e.Hint = fmt.Sprintf("the meter does not have what profile %s reads: check the model on its plate against profile:", p.meter.Profile)
 	case drivers.Disconnected:
 		e.Code = "E-207"
-		e.Text = fmt.Sprintf("line %q (%s): %v", l.Name, place(l), fault.Err)
+		e.Text = fmt.Sprintf("line %q (%s): %v", l.Name, place(l, nil), fault.Err)
 		e.Hint = "check the cable of the adapter; readings go on by themselves when it is back"
 		if l.TCP != "" {
 			e.Hint = fmt.Sprintf("check that %s is the address of the serial server or meter, its power and the network; readings go on by themselves when it is back", l.TCP)
@@ -108,12 +111,26 @@ func portFault(l *configs.Line, open *line.OpenError) *cli.Error {
 	return e
 }
 
-// place is where a line is, as on the wiring plan.
-func place(l *configs.Line) string {
+// whereIs is where a meter is, as on the wiring plan.
+func whereIs(l *configs.Line, m *configs.Meter) string {
+	called := "unit"
+	if !m.Protocol.Modbus() && m.Protocol != "" {
+		called = "address"
+	}
+	return fmt.Sprintf("meter %q (%s %s, %s)", m.Name, called, m.Address, place(l, m))
+}
+
+// place is where a line is, as on the wiring plan, with the settings of m where
+// it has its own.
+func place(l *configs.Line, m *configs.Meter) string {
+	settings := l.Serial
+	if m != nil && m.Serial != (configs.Settings{}) {
+		settings = m.Serial
+	}
 	if l.TCP != "" {
 		return string(l.TCP)
 	}
-	return fmt.Sprintf("%s %v", l.Port, l.Serial)
+	return fmt.Sprintf("%s %v", l.Port, settings)
 }
 
 func anyValue(rs []drivers.Reading) bool {

@@ -56,6 +56,7 @@ sends signed evidence to the lenders the factory chose.
 	root.AddCommand(
 		newCheckCommand(a), newReadCommand(a), newRunCommand(a), newServiceCommand(a),
 		newLogCommand(a), newKeyCommand(a), newProfileCommand(),
+		newDecodeCommand(a), newRawCommand(a),
 	)
 	return root
 }

@@ -74,7 +74,9 @@ type polled struct {
 	readings []drivers.Reading
 	at       time.Time
 	err      error
-	answered bool // at least one value came
+	answered bool   // at least one value came
+	odd      []int  // readings that cannot be
+	fits     *order // the word order under which they can
 }
 
 func newReader(site *configs.Site) (*reader, error) {
@@ -106,6 +108,7 @@ func (r *reader) round(ctx context.Context) [][]polled {
 				p := polled{meter: r.meter(m.Name), columns: m.Columns, readings: make([]drivers.Reading, len(m.Columns)), at: time.Now()}
 				p.err = m.Device.Read(ctx, p.readings)
 				p.answered = p.err == nil || anyValue(p.readings)
+				wrongOrder(ctx, m.Device, &p)
 				polls[i] = append(polls[i], p)
 			}
 		})

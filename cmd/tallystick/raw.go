@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/configs"
+	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/line"
+)
+
+// lineFlags name a line on the command line instead of in a site file.
+type lineFlags struct {
+	port, tcp, settings string
+}
+
+func (f *lineFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.port, "port", "", "serial port: /dev/ttyUSB0")
+	c.Flags().StringVar(&f.tcp, "tcp", "", "serial server or meter with a network socket: HOST:PORT")
+	c.Flags().StringVar(&f.settings, "serial", configs.DefaultSettings, "settings of the port")
+}
+
+// line is the line meant. Its tap sees every exchange.
+func (f *lineFlags) line(tap func(drivers.Frame)) (*line.Line, error) {
+	if (f.port == "") == (f.tcp == "") {
+		return nil, &cli.Error{Exit: cli.Usage, Text: "name one line: --port or --tcp", Hint: "for example --port /dev/ttyUSB0, or --tcp 192.168.1.50:4001"}
+	}
+	cfg := line.Config{Name: f.port + f.tcp, TCP: f.tcp, Tap: tap}
+	if f.port != "" {
+		s, err := drivers.ParseSettings(f.settings)
+		if err != nil {
+			return nil, cli.UsageError("--serial: %v", err)
+		}
+		cfg.Serial = &line.Serial{Path: f.port, Settings: s}
+	}
+	return line.New(cfg), nil
+}
+
+func newRawCommand(a *app) *cobra.Command {
+	var protocol string
+	var timeout time.Duration
+	var place lineFlags
+	c := &cobra.Command{
+		Use:   "raw --port PORT --protocol PROTOCOL HEX...",
+		Short: "Send one read request, byte for byte, and show what comes back",
+		Long: `Sends one request given in hexadecimal and shows every byte that comes back and
+what it means. The request must be whole, checksum included, and a read: anything
+that would change something in a meter is refused. The agent must not run on the
+same port meanwhile.
+
+` + cli.ExitCodes,
+		Example: "  tallystick raw --port /dev/ttyUSB0 --protocol modbus-rtu 01 04 00 00 00 02 71 CB",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			codec, err := codecOf(protocol)
+			if err != nil {
+				return err
+			}
+			request, err := parseHex(args)
+			if err != nil {
+				return err
+			}
+			if err := codec.mayBeSent(request); err != nil {
+				return err
+			}
+			var reply []byte
+			bus, err := place.line(func(f drivers.Frame) { reply = slices.Clone(f.Reply) })
+			if err != nil {
+				return err
+			}
+			defer bus.Close()
+			return a.raw(cmd, codec, bus, request, &reply, timeout)
+		},
+	}
+	c.Flags().StringVarP(&protocol, "protocol", "p", string(configs.ModbusRTU), "what the meter speaks: "+protocolWords())
+	c.Flags().DurationVar(&timeout, "timeout", 2*time.Second, "how long to wait for the reply")
+	c.Flags().BoolVar(&a.json, "json", false, "one JSON object on stdout")
+	place.add(c)
+	return c
+}
+
+// mayBeSent refuses everything that is not a whole request to read.
+func (c codec) mayBeSent(request []byte) error {
+	d := c.describe(request)
+	switch {
+	case !d.Valid:
+		return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("this is no %s frame: %s", c.protocol, d.Reason), Hint: "nothing was sent; compare the bytes with: tallystick decode"}
+	case d.Direction != "request" || d.Write || !slices.Contains(c.reads, d.Control) || d.Skipped > 0:
+		return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("this is no request to read: %s", d.Text), Hint: "nothing was sent; this program only reads meters"}
+	}
+	return nil
+}
+
+// raw sends request and shows what came back. reply is where the line's tap
+// puts it.
+func (a *app) raw(cmd *cobra.Command, c codec, bus *line.Line, request []byte, reply *[]byte, timeout time.Duration) error {
+	answer := func(b []byte) (skip, size int) { // the first valid response, and what stands before it
+		if d := c.describe(b); d.Valid && d.Direction == "response" {
+			return 0, len(b)
+		}
+		return 0, 0
+	}
+	_, err := bus.Exchange(cmd.Context(), drivers.Exchange{Request: request, Timeout: timeout, Match: answer})
+	var fault *drivers.Fault
+	if errors.As(err, &fault) && fault.Kind != drivers.BadFrame {
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		if fault.Kind == drivers.Timeout {
+			return &cli.Error{Exit: cli.Fault, Code: "E-204", Text: fmt.Sprintf("no byte came back: %v", fault), Hint: "check the address in the request, --serial, the wires and the power of the meter; tallystick scan tries the usual settings"}
+		}
+		return err
+	}
+	fmt.Fprintf(a.stderr, "> % X\n< % X\n", request, *reply)
+	d := c.describe(*reply)
+	if err := a.printFrame(cmd.OutOrStdout(), d); err != nil {
+		return err
+	}
+	if !d.Valid {
+		return &cli.Error{Exit: cli.Fault, Code: "E-205", Text: "something answers, but not with a valid reply: " + d.Reason, Hint: "speed or parity may differ (--serial), or two devices share one address"}
+	}
+	return nil
+}
