@@ -41,11 +41,11 @@ var may = map[string][]string{
 	"uplink/lender":                {"uplink", "uplink/*"},
 	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence"},
 	"agent/identity":               {"uplink/keyfile"},
+	"agent/judge":                  {"drivers"},
 	"agent/schedule":               {},
 	"configs":                      {"configs/strict"},
 	"configs/strict":               {},
 	"cmd/internal/cli":             {},
-	"cmd/internal/scan":            {"drivers", "drivers/*"},
 	"cmd/internal/broker":          {"configs", "uplink", "uplink/mqtt"},
 	// The only place where the field side, the log and the uplink meet; shared
 	// by the agent's binary and the demo.

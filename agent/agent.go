@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -82,8 +83,9 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	a.seal.rec.begin(time.Now())
 	first := 0
+	watch := newJudge(&a.site)
 	for _, line := range a.site.Lines {
-		p := &poller{line: line, first: first, rec: a.seal.rec, onPoll: a.site.OnPoll, log: a.site.Log}
+		p := &poller{line: line, first: first, rec: a.seal.rec, judge: watch, onPoll: a.site.OnPoll, log: a.site.Log}
 		first += len(line.Meters)
 		workers.Go(func() { errs <- p.run(work) })
 	}
@@ -119,6 +121,25 @@ func (a *Agent) Run(ctx context.Context) error {
 	stopShip()
 	shipping.Wait()
 	return errors.Join(err, a.led.close())
+}
+
+// newJudge tells the judge what there is on the site.
+func newJudge(s *Site) *judge.Judge {
+	var lines []string
+	var meters []judge.Meter
+	for i, l := range s.Lines {
+		lines = append(lines, l.Name)
+		for _, m := range l.Meters {
+			jm := judge.Meter{Name: m.Name, Line: i, Interval: m.Interval, Main: m.Main}
+			for _, c := range m.Columns {
+				jm.Columns = append(jm.Columns, c.Quantity)
+				jm.Rules = append(jm.Rules, c.Rule)
+				jm.Multiplier = append(jm.Multiplier, c.Multiplier)
+			}
+			meters = append(meters, jm)
+		}
+	}
+	return judge.New(lines, meters)
 }
 
 // drain gives every shipper the same Site.Drain to deliver what is durable.

@@ -204,12 +204,13 @@ func (l *ledger) openJournal(fsys vfs.FS, p *past) error {
 }
 
 // sealed reports whether a journaled poll is in a leaf already. Its window was
-// open when its batch was written, so it is among the next few leaves or not
+// open when its batch was written, so it is among the next few windows or not
 // sealed yet; that goes by indexes and not by the clock, which may have been
 // set back. starts remembers the windows looked at, by leaf.
 func (l *ledger) sealed(p journaled, starts map[uint64]int64) bool {
-	const soon = 8 // two open windows, a hole, a loss, what a restart adds
-	for n := p.leaf; n < min(p.leaf+soon, l.log.Next()); n++ {
+	const soon = 6 // two open windows, a hole, what a restart adds
+	windows := 0
+	for n := p.leaf; n < l.log.Next() && windows < soon; n++ {
 		start, known := starts[n]
 		if !known {
 			start = l.windowStart(n)
@@ -217,6 +218,9 @@ func (l *ledger) sealed(p journaled, starts map[uint64]int64) bool {
 		}
 		if start == p.window {
 			return true
+		}
+		if start != math.MinInt64 {
+			windows++
 		}
 	}
 	return false
@@ -346,6 +350,16 @@ func (l *ledger) loss() error {
 	})
 	l.lost = nil
 	return err
+}
+
+// events states what happened besides measuring.
+func (l *ledger) events(news []evidence.Happening) error {
+	if len(news) == 0 {
+		return nil
+	}
+	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Events(l.event(time.Now(), 0), news)
+	})
 }
 
 // shutdown ends a run in order.

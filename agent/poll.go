@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/agent/schedule"
 	"github.com/tallystick/tallystick/drivers"
 )
@@ -13,19 +14,26 @@ import (
 // count as set.
 const clockStep = time.Second
 
+// identityEvery is how often a meter is asked who it is when nothing gives
+// reason to ask.
+const identityEvery = 10 * time.Minute
+
 // poller owns one line: it alone talks to the devices on it.
 type poller struct {
 	line   Line
 	first  int // dictionary index of the line's first meter
 	rec    *recorder
+	judge  *judge.Judge
 	onPoll func(Poll)
 	log    *slog.Logger
 
 	readings []drivers.Reading
+	known    []time.Time // by meter: when its identity was last read
 }
 
 // run polls until ctx ends, then closes the line.
 func (p *poller) run(ctx context.Context) error {
+	p.known = make([]time.Time, len(p.line.Meters))
 	intervals := make([]time.Duration, len(p.line.Meters))
 	for i, m := range p.line.Meters {
 		intervals[i] = m.Interval
@@ -85,10 +93,44 @@ func (p *poller) poll(ctx context.Context, i int) {
 	if err != nil && ctx.Err() != nil {
 		return
 	}
+	was := p.judge.Silent(p.first + i)
+	happened := p.judge.Poll(p.first+i, start, r, err)
+	if err == nil && (was || len(happened) > 0 || odd(r) || start.Sub(p.known[i]) >= identityEvery) {
+		happened = append(happened, p.identify(ctx, i)...)
+	}
+	p.rec.happened(happened)
 	p.rec.add(p.first+i, start, r)
 	if p.onPoll != nil {
 		p.onPoll(Poll{Line: p.line.Name, Meter: m.Name, Start: start, Took: took, Columns: m.Columns, Readings: r, Err: err})
 	}
+}
+
+// odd reports whether a reading cannot follow the one before it: perhaps it is
+// another meter's.
+func odd(rs []drivers.Reading) bool {
+	for _, r := range rs {
+		if r.Quality == drivers.Backwards || r.Quality == drivers.TooFast {
+			return true
+		}
+	}
+	return false
+}
+
+// identify asks meter i who it is, where its profile says how. A meter that
+// does not say is asked again with the next reason to.
+func (p *poller) identify(ctx context.Context, i int) []judge.Event {
+	m := &p.line.Meters[i]
+	if m.Identity == nil {
+		return nil
+	}
+	now := time.Now()
+	p.known[i] = now
+	identity, err := m.Identity(ctx)
+	if err != nil {
+		p.log.Debug("the meter does not say who it is", "meter", m.Name, "err", err)
+		return nil
+	}
+	return p.judge.Identity(p.first+i, now, identity)
 }
 
 // skip records that meter i was due and not asked, because the line was busy.

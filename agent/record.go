@@ -6,7 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
 // recorder collects polls into open windows. Pollers add, the sealer takes.
@@ -18,8 +20,9 @@ type recorder struct {
 	order  [][]int       // by meter: which readings are recorded, in dictionary order
 
 	mu   sync.Mutex
-	open []*window // by start; guarded by mu
-	free *window   // one emptied window for reuse; guarded by mu
+	open []*window            // by start; guarded by mu
+	news []evidence.Happening // not in a leaf yet; guarded by mu
+	free *window              // one emptied window for reuse; guarded by mu
 }
 
 // window is what the meters gave in one stretch of time.
@@ -63,6 +66,32 @@ func (r *recorder) add(meter int, start time.Time, readings []drivers.Reading) {
 		m.rows = append(m.rows, readings[i])
 	}
 	w.last = max(w.last, ms)
+}
+
+// happened takes note of events, for the next events leaf. Beyond what a leaf
+// holds the newest are dropped: somebody is cutting a cable again and again.
+func (r *recorder) happened(events []judge.Event) {
+	if len(events) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range events {
+		if len(r.news) < evidence.MaxEvents {
+			r.news = append(r.news, evidence.Happening{
+				At: max(0, e.At.UnixMilli()), Kind: e.Kind, Subject: e.Subject, Quantity: e.Quantity, Count: e.Count,
+			})
+		}
+	}
+}
+
+// takeNews returns the events since it was last called.
+func (r *recorder) takeNews() []evidence.Happening {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	news := r.news
+	r.news = nil
+	return news
 }
 
 // windowOf finds or opens the window that t lies in. What belongs to a window

@@ -91,8 +91,12 @@ func (s *sealer) seal(w *window) error {
 // tidyJournal lets go of what no open window needs.
 func (s *sealer) tidyJournal() error { return s.led.trimJournal(s.rec.journaledFrom()) }
 
-// journalize makes the polls since the last call durable.
+// journalize makes the polls since the last call durable, and what happened
+// besides a leaf of the history.
 func (s *sealer) journalize() error {
+	if err := s.led.events(s.rec.takeNews()); err != nil {
+		return err
+	}
 	s.batch = s.rec.unjournaled(s.batch[:0], s.led.journal.Next(), s.led.writer.N())
 	return s.led.journalize(s.batch)
 }
@@ -101,6 +105,9 @@ func (s *sealer) journalize() error {
 // ends the run with a shutdown leaf.
 func (s *sealer) finish(reason string) error {
 	now := time.Now()
+	if err := s.led.events(s.rec.takeNews()); err != nil {
+		return err
+	}
 	for _, w := range s.rec.rest() {
 		w.end = max(w.start, min(w.end, now.UnixMilli()))
 		if err := s.seal(w); err != nil {

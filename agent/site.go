@@ -2,9 +2,10 @@
 // each window into signed evidence, appends it to the durable log and lets one
 // shipper per lender send it from there.
 //
-// The way of a reading: poller (poll.go, one goroutine per line) -> recorder
-// (record.go, the open window and its journal) -> sealer (seal.go, the one
-// writer of the log) -> feed (feed.go, what shippers read).
+// The way of a reading: poller (poll.go, one goroutine per line) -> judge (what
+// is odd about it) -> recorder (record.go, the open window and its journal) ->
+// sealer (seal.go, the one writer of the log) -> feed (feed.go, what shippers
+// read).
 package agent
 
 import (
@@ -12,6 +13,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -56,6 +58,10 @@ type Meter struct {
 	Interval       time.Duration
 	Device         Device
 	Columns        []Column // one per reading the device gives, in its order
+	Main           bool     // the incoming meter: those of other meters are behind it
+	// Identity reads what tells this meter from another of its model. nil: its
+	// profile does not say how.
+	Identity func(context.Context) (string, error)
 }
 
 // Device reads all quantities of one meter at once. An error is the first
@@ -68,6 +74,7 @@ type Device interface {
 type Column struct {
 	drivers.Quantity
 	Multiplier drivers.Decimal // CT/PT ratio; {1, 0} where none applies
+	Rule       judge.Rule      // what its values can do
 }
 
 // Poll is one meter asked once.

@@ -90,20 +90,27 @@ const (
 	Invalid      Quality = 6 // the register holds "no value": sentinel, NaN, infinity, or it does not fit the resolution
 	Disconnected Quality = 7 // the line itself (port, serial server) could not be used
 	Skipped      Quality = 8 // due, but not asked: line too slow or meter held off after failures
+
+	// Like Suspect these have a value, kept as it came; 9 is not a reading's.
+	TooFast   Quality = 10 // changes faster than the profile allows
+	Backwards Quality = 11 // a counter that went down and did not roll over
+	Frozen    Quality = 12 // unchanged for longer than can be
+	Stale     Quality = 13 // repeated by the meter or a gateway instead of measured anew
 )
 
-var qualityNames = [...]string{"ok", "suspect", "timeout", "bad frame", "refused", "absent", "invalid", "disconnected", "skipped"}
+var qualityNames = [...]string{"ok", "suspect", "timeout", "bad frame", "refused", "absent", "invalid", "disconnected", "skipped",
+	10: "suspect: too fast", 11: "suspect: backwards", 12: "suspect: frozen", 13: "suspect: stale"}
 
 // String is the word shown to people and printed by --json.
 func (q Quality) String() string {
-	if int(q) < len(qualityNames) {
+	if int(q) < len(qualityNames) && qualityNames[q] != "" {
 		return qualityNames[q]
 	}
 	return "quality " + strconv.Itoa(int(q))
 }
 
 // HasValue reports whether a reading of this quality carries a number.
-func (q Quality) HasValue() bool { return q <= Suspect }
+func (q Quality) HasValue() bool { return q <= Suspect || q >= TooFast && q <= Stale }
 
 // Reading is one value of one quantity. Coef is 0 and means nothing when
 // Quality.HasValue is false.

@@ -19,6 +19,7 @@ import (
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/keyfile"
+	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/lender"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -114,7 +115,17 @@ type line struct {
 	Verdict  string   `json:"verdict"`
 	Grade    string   `json:"grade"`
 	Reasons  []string `json:"reasons"`
+	Events   []event  `json:"events,omitempty"` // what happened besides measuring
 	Values   []value  `json:"values"`
+}
+
+// event is one happening of an events leaf (SPEC.md section 4.1).
+type event struct {
+	Time     string `json:"time"`
+	Kind     string `json:"kind"`
+	Subject  string `json:"subject"`
+	Quantity string `json:"quantity"`
+	Count    uint64 `json:"count"`
 }
 
 type value struct {
@@ -137,6 +148,11 @@ func printer(out io.Writer, asJSON bool) func(string, verify.Result) {
 		}
 		fmt.Fprintf(out, "%s %s %-8s %6d  %s  %s %s  %s %4d readings  %s\n", r.From.Local().Format(time.DateTime), box, r.Type, r.N,
 			r.Verdict, r.Verdict.Chinese(), r.Grade, r.To.Sub(r.From), r.Readings, strings.Join(texts(r.Reasons), "; "))
+		if r.Verdict == verify.Verified && r.Manifest != nil {
+			for _, e := range r.Manifest.Events {
+				fmt.Fprintf(out, "  %s %s: %s\n", time.UnixMilli(e.At).Local().Format(time.DateTime), e.Subject, said(e))
+			}
+		}
 	}
 }
 
@@ -144,6 +160,11 @@ func toLine(box string, r verify.Result) line {
 	l := line{
 		Log: r.Log.String(), Box: box, N: r.N, Type: r.Type.String(), From: r.From.UTC().Format(stamp), To: r.To.UTC().Format(stamp),
 		Readings: r.Readings, Verdict: string(r.Verdict), Grade: string(r.Grade), Reasons: texts(r.Reasons), Values: []value{},
+	}
+	if r.Verdict == verify.Verified && r.Manifest != nil {
+		for _, e := range r.Manifest.Events {
+			l.Events = append(l.Events, event{time.UnixMilli(e.At).UTC().Format(stamp), e.Kind, e.Subject, e.Quantity, e.Count})
+		}
 	}
 	if r.Window == nil {
 		return l
@@ -157,6 +178,33 @@ func toLine(box string, r verify.Result) line {
 		l.Values = append(l.Values, j)
 	}
 	return l
+}
+
+// said is what happened in the product's two languages. A failed rule asks for
+// an explanation; it accuses nobody.
+func said(e evidence.Happening) string {
+	words := map[string]string{
+		"line_lost":           "line was cut / 线路中断",
+		"line_restored":       "line is back / 线路恢复",
+		"meter_silent":        "meter gives no answer / 电表无应答",
+		"meter_answers":       "meter answers again / 电表恢复应答",
+		"meter_exchanged":     "another meter answers at this address / 该地址上的电表已更换",
+		"counter_rolled_over": "counter passed its end and began at 0 / 计数器满度归零",
+		"counter_reset":       "counter began anew, explanation needed / 计数器重新计数,需要说明",
+		"counter_glitch":      "counter fell and came back / 计数器跳变后恢复",
+		"check_failed":        "values do not fit together, explanation needed / 数值相互不符,需要说明",
+		"check_passed":        "values fit together again / 数值恢复一致",
+	}[e.Kind]
+	if words == "" {
+		words = e.Kind
+	}
+	if e.Quantity != "" {
+		words += ": " + e.Quantity
+	}
+	if e.Count > 1 {
+		words += fmt.Sprintf(" (%d times)", e.Count)
+	}
+	return words
 }
 
 func texts(rs []verify.Reason) []string {

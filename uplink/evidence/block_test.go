@@ -180,7 +180,7 @@ func TestBlockWriterRefusesBadSamples(t *testing.T) {
 		"row too short":       {Slots: 3, Values: [][]int64{row}},
 		"codes too short":     {Slots: 2, Values: [][]int64{row}, Codes: [][]evidence.Code{{0}}},
 		"codes for 2 columns": {Slots: 2, Values: [][]int64{row}, Codes: [][]evidence.Code{nil, nil}},
-		"unknown code":        {Slots: 2, Values: [][]int64{row}, Codes: [][]evidence.Code{{0, 10}}},
+		"unknown code":        {Slots: 2, Values: [][]int64{row}, Codes: [][]evidence.Code{{0, 14}}},
 		"negative slots":      {Slots: -1, Values: [][]int64{{}}},
 		"too many slots":      {Slots: 3601, Values: [][]int64{make([]int64, 3601)}},
 	} {

@@ -36,6 +36,7 @@ const (
 	MaxCells    = 1 << 18   // slots x columns, summed over the meters of one block
 	MaxText     = 256       // bytes of any text
 	MaxRanges   = 1024      // ranges in one loss leaf
+	MaxEvents   = 256       // happenings in one events leaf
 )
 
 // ErrVersion is wrapped by errors about a version, suite or leaf type this
@@ -99,12 +100,17 @@ const (
 	ShutdownLeaf LeafType = 3
 	ConfigLeaf   LeafType = 4
 	LossLeaf     LeafType = 5
+	// 6 to 10 are reserved (SPEC.md section 4).
+	EventsLeaf LeafType = 11
 )
+
+// known reports whether this package can read a leaf of type t.
+func (t LeafType) known() bool { return t <= LossLeaf || t == EventsLeaf }
 
 // String is the word shown to people.
 func (t LeafType) String() string {
-	names := [...]string{"genesis", "window", "boot", "shutdown", "config", "loss"}
-	if int(t) < len(names) {
+	names := [...]string{0: "genesis", 1: "window", 2: "boot", 3: "shutdown", 4: "config", 5: "loss", 11: "events"}
+	if t.known() {
 		return names[t]
 	}
 	return "leaf type " + strconv.Itoa(int(t))
@@ -157,16 +163,23 @@ const (
 	Skipped      Code = 8
 	Interrupted  Code = 9 // the agent was not running
 
-	lastCode = Interrupted
+	// Like Suspect these have a value; they say what is odd about it.
+	TooFast   Code = 10 // changes faster than the profile allows
+	Backwards Code = 11 // a counter that went down and did not roll over
+	Frozen    Code = 12 // unchanged for longer than can be
+	Stale     Code = 13 // repeated by the meter or a gateway instead of measured anew
+
+	lastCode = Stale
 )
 
 // HasValue reports whether a sample of this code carries a number.
-func (c Code) HasValue() bool { return c <= Suspect }
+func (c Code) HasValue() bool { return c <= Suspect || c >= TooFast && c <= Stale }
 
 // String is the word shown to people.
 func (c Code) String() string {
 	names := [...]string{"ok", "suspect", "timeout", "bad frame", "refused", "absent", "invalid",
-		"disconnected", "skipped", "interrupted"}
+		"disconnected", "skipped", "interrupted",
+		"suspect: too fast", "suspect: backwards", "suspect: frozen", "suspect: stale"}
 	if int(c) < len(names) {
 		return names[c]
 	}

@@ -61,6 +61,19 @@ type LostRange struct {
 	Reason string
 }
 
+// Happening is something a site's agent noticed and did not measure: a meter
+// that was exchanged, a counter that began anew, a line that was cut, values
+// that do not go together. It holds no value, for every lender sees it; values
+// stand in the blocks, before and after.
+type Happening struct {
+	_        struct{} `cbor:",toarray"`
+	At       int64    // Unix milliseconds
+	Kind     string   // "meter_exchanged", ...: SPEC.md section 4.1
+	Subject  string   // the meter or line, by its name
+	Quantity string   // of a counter or check, else ""
+	Count    uint64   // how often since it was last said, at least 1
+}
+
 // Manifest is the decoded payload of one leaf. Exactly the fields of its Type
 // are set.
 type Manifest struct {
@@ -81,6 +94,7 @@ type Manifest struct {
 	Shutdown string // reason
 	Config   *Config
 	Lost     []LostRange
+	Events   []Happening
 }
 
 // Dictionary returns the dictionary the leaf itself holds, or nil.
@@ -122,6 +136,7 @@ type wireManifest struct {
 	Software      *string      `cbor:"32,keyasint,omitempty"`
 	ShutdownCause *string      `cbor:"33,keyasint,omitempty"`
 	Lost          *[]LostRange `cbor:"40,keyasint,omitempty"`
+	Events        *[]Happening `cbor:"50,keyasint,omitempty"`
 }
 
 type wireSpan struct {
@@ -160,6 +175,8 @@ func (m *Manifest) wire() wireManifest {
 		w.Dictionary, w.Digest = &m.Config.Dictionary, &m.Config.Digest
 	case LossLeaf:
 		w.Lost = &m.Lost
+	case EventsLeaf:
+		w.Events = &m.Events
 	}
 	return w
 }
@@ -197,12 +214,19 @@ func (m *Manifest) validate() error {
 		return malformed(where, "text longer than %d bytes", MaxText)
 	case m.BootInfo != nil && m.BootInfo.LastRecordedMS < 0:
 		return malformed(where, "last recorded instant is before 1970")
+	case len(m.Events) > MaxEvents, m.Type == EventsLeaf && len(m.Events) == 0:
+		return malformed(where, "%d events, want 1 to %d", len(m.Events), MaxEvents)
 	case len(m.Lost) > MaxRanges:
 		return malformed(where, "%d lost ranges, limit %d", len(m.Lost), MaxRanges)
 	}
 	for i, r := range m.Lost {
 		if r.Lo > r.Hi || r.Hi >= m.N || !text(r.Reason) || i > 0 && r.Lo <= m.Lost[i-1].Hi {
 			return malformed(where, "lost range %d..%d at leaf %d: want ascending, past, with a short reason", r.Lo, r.Hi, m.N)
+		}
+	}
+	for _, e := range m.Events {
+		if e.At < 0 || e.At > 1<<52 || e.Count == 0 || e.Kind == "" || !text(e.Kind) || !text(e.Subject) || !text(e.Quantity) {
+			return malformed(where, "event %.16q: want a time, a count of at least 1, and short texts", e.Kind)
 		}
 	}
 	if g := m.Genesis; g != nil {
@@ -225,7 +249,7 @@ func decodeManifest(payload []byte) (Manifest, error) {
 	const where = "manifest"
 	var w wireManifest
 	err := unmarshal(where, payload, &w)
-	if err != nil || w.Type == GenesisLeaf || w.Type > LossLeaf {
+	if err != nil || w.Type == GenesisLeaf || !w.Type.known() {
 		if newer := newerThanKnown(payload); newer != nil {
 			return Manifest{}, newer
 		}
@@ -257,6 +281,8 @@ func decodeManifest(payload []byte) (Manifest, error) {
 		m.Config = &Config{Dictionary: deref(w.Dictionary), Digest: deref(w.Digest)}
 	case LossLeaf:
 		m.Lost = deref(w.Lost)
+	case EventsLeaf:
+		m.Events = deref(w.Events)
 	default:
 		return Manifest{}, malformed(where, "leaf type %d", w.Type)
 	}
@@ -280,7 +306,7 @@ func newerThanKnown(payload []byte) error {
 		return nil
 	}
 	switch {
-	case v.Type != nil && *v.Type > uint64(LossLeaf):
+	case v.Type != nil && !LeafType(*v.Type).known():
 		return fmt.Errorf("manifest: leaf type %d: %w", *v.Type, ErrVersion)
 	case v.Version != nil && *v.Version != Version:
 		return fmt.Errorf("manifest: format version %d, this is version %d: %w", *v.Version, Version, ErrVersion)

@@ -198,6 +198,11 @@ func (w *Writer) Loss(e Event, ranges []LostRange) ([]byte, error) {
 	return w.leaf(Manifest{Type: LossLeaf, Event: e, Lost: ranges}, nil)
 }
 
+// Events says what happened besides measuring: 1 to MaxEvents happenings.
+func (w *Writer) Events(e Event, happened []Happening) ([]byte, error) {
+	return w.leaf(Manifest{Type: EventsLeaf, Event: e, Events: happened}, nil)
+}
+
 // Window seals one window. data holds every channel of the dictionary in
 // force and no other, each with one Samples per ChannelMeter in dictionary
 // order; a meter that said nothing has codes instead of values.

@@ -87,7 +87,7 @@ def read_block(block, channel, seq, meters):
         for c in range(len(columns)):
             sample = 0
             for slot in range(slots):
-                if codes.get((m, c, slot), 0) <= 1:
+                if codes.get((m, c, slot), 0) in (0, 1, 10, 11, 12, 13):
                     z = uvarint(f)
                     sample += (z >> 1) ^ -(z & 1)
                     values += 1

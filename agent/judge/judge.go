@@ -1,0 +1,299 @@
+// Package judge looks at every poll of a site and says what is odd: a counter
+// that falls, a value that moves too fast or not at all, values that belong
+// together and do not fit, a meter that was exchanged. It marks readings and
+// reports events; it never changes a value.
+//
+// All arithmetic is in integers: what it says is signed.
+package judge
+
+import (
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/tallystick/tallystick/drivers"
+)
+
+// Rule is what is known of one quantity of one model of meter.
+type Rule struct {
+	Counter bool  // only ever grows, but for its end
+	Modulus int64 // the counter's end, in units of its exponent; 0: not known
+	MaxRate int64 // most change in an hour, in units of its exponent; 0: any
+	// Frozen is how long a value that lives may stay the same; 0: for ever.
+	Frozen time.Duration
+}
+
+// Meter is one meter as the judge knows it.
+type Meter struct {
+	Name       string
+	Line       int // index of its line
+	Interval   time.Duration
+	Columns    []drivers.Quantity
+	Rules      []Rule            // one a column, or none at all
+	Multiplier []drivers.Decimal // one a column: what makes it comparable with other meters; none: 1
+	Main       bool              // the incoming meter: those of other meters are behind it
+}
+
+// Event is something that happened besides measuring. Kinds are those of
+// uplink/evidence/SPEC.md section 4.1.
+type Event struct {
+	At       time.Time
+	Kind     string
+	Subject  string // of a meter or line, its name
+	Quantity string // of a counter or check
+	Count    uint64 // how often since it was last reported
+}
+
+const (
+	// patience is how many polls in a row must say the same before it is
+	// believed: that a meter is silent, a counter began anew, a check fails.
+	patience = 3
+	// pause is the least time between two events of one kind about one thing.
+	pause = time.Minute
+	// stretch is how long power is summed up before it is held against the
+	// energy register.
+	stretch = 15 * time.Minute
+)
+
+// Judge watches one site. Its methods may be called from any goroutine.
+type Judge struct {
+	mu     sync.Mutex
+	lines  []line
+	meters []meter
+	main   int // index of the one main meter, -1 without
+	said   map[saying]*sayings
+}
+
+type line struct {
+	name string
+	lost bool
+}
+
+type meter struct {
+	Meter
+	columns  []column
+	quantity quantities
+	failures int // polls in a row without any value
+	silent   bool
+	identity string
+
+	checks [checks]hysteresis
+	energy integral
+	power  int64 // last total power on the site's side, mW
+	at     time.Time
+}
+
+// column is the state of one quantity.
+type column struct {
+	seen    bool
+	value   int64     // the last believed value
+	at      time.Time // and when it was read
+	changed time.Time // when it last differed
+	odd     int       // readings in a row that cannot follow it
+	last    int64     // the newest of them
+}
+
+type saying struct{ kind, subject, quantity string }
+
+type sayings struct {
+	at    time.Time
+	count uint64
+}
+
+// New makes a judge of the meters, on lines of these names.
+func New(lines []string, meters []Meter) *Judge {
+	j := &Judge{main: -1, said: map[saying]*sayings{}}
+	for _, l := range lines {
+		j.lines = append(j.lines, line{name: l})
+	}
+	mains := 0
+	for i, m := range meters {
+		j.meters = append(j.meters, meter{Meter: m, columns: make([]column, len(m.Columns)), quantity: find(m.Columns)})
+		if m.Main {
+			mains++
+			j.main = i
+		}
+	}
+	if mains != 1 {
+		j.main = -1
+	}
+	return j
+}
+
+// Poll judges what meter i said when it was asked at a time: it marks readings
+// that are odd and returns what happened. fault is the error of the poll.
+func (j *Judge) Poll(i int, at time.Time, readings []drivers.Reading, fault error) (events []Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m := &j.meters[i]
+	tell := func(kind, subject, quantity string, n uint64) {
+		if e, ok := j.event(at, saying{kind, subject, quantity}, n); ok {
+			events = append(events, e)
+		}
+	}
+	l := &j.lines[m.Line]
+	if f := (*drivers.Fault)(nil); errors.As(fault, &f) && f.Kind == drivers.Disconnected {
+		if !l.lost {
+			l.lost = true
+			tell("line_lost", l.name, "", 1)
+		}
+		return events // the meter may be well
+	}
+	answered := false
+	for _, r := range readings {
+		answered = answered || r.Quality.HasValue() || r.Quality == drivers.Refused || r.Quality == drivers.Invalid
+	}
+	if l.lost && answered {
+		l.lost = false
+		tell("line_restored", l.name, "", 1)
+	}
+	switch {
+	case answered && m.silent:
+		m.silent = false
+		tell("meter_answers", m.Name, "", 1)
+		fallthrough
+	case answered:
+		m.failures = 0
+	default:
+		if m.failures++; m.failures == patience {
+			m.silent = true
+			tell("meter_silent", m.Name, "", 1)
+		}
+		return events
+	}
+	for c := range readings {
+		if c < len(m.Rules) {
+			if kind, n := m.columns[c].judge(m.Rules[c], at, &readings[c]); kind != "" {
+				tell(kind, m.Name, m.Columns[c].Name, n)
+			}
+		}
+	}
+	j.check(m, at, readings, tell)
+	return events
+}
+
+// Silent reports whether meter i has not answered for several polls. Ask for
+// its identity when it does again.
+func (j *Judge) Silent(i int) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.meters[i].silent
+}
+
+// Identity takes note of the serial number of meter i. Another one than before
+// is a meter that was exchanged: its counters begin anew.
+func (j *Judge) Identity(i int, at time.Time, identity string) (events []Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m := &j.meters[i]
+	was := m.identity
+	m.identity = identity
+	if was == "" || was == identity {
+		return nil
+	}
+	clear(m.columns)
+	m.energy = integral{}
+	if e, ok := j.event(at, saying{"meter_exchanged", m.Name, ""}, 1); ok {
+		events = append(events, e)
+	}
+	return events
+}
+
+// event is what to report, unless the same was reported a moment ago; then it
+// is counted and comes with the next.
+func (j *Judge) event(at time.Time, s saying, n uint64) (Event, bool) {
+	old := j.said[s]
+	if old == nil {
+		old = &sayings{}
+		j.said[s] = old
+	}
+	old.count += n
+	if !old.at.IsZero() && at.Sub(old.at).Abs() < pause {
+		return Event{}, false
+	}
+	e := Event{At: at, Kind: s.kind, Subject: s.subject, Quantity: s.quantity, Count: old.count}
+	*old = sayings{at: at}
+	return e, true
+}
+
+// judge marks r when it cannot follow the values before it. n is how many
+// readings an event is about.
+func (c *column) judge(rule Rule, at time.Time, r *drivers.Reading) (kind string, n uint64) {
+	if r.Quality != drivers.OK {
+		return "", 0 // without a value, or marked already
+	}
+	v := r.Coef
+	switch {
+	case !c.seen:
+		c.accept(v, at)
+		return "", 0
+	case rule.Counter && v < c.value:
+		if rolledOver(rule, c.value, v, at.Sub(c.at)) {
+			c.accept(v, at)
+			return "counter_rolled_over", 1
+		}
+		return c.doubt(v, at, r, drivers.Backwards)
+	case rule.tooFast(c.value, v, at.Sub(c.at)):
+		return c.doubt(v, at, r, drivers.TooFast)
+	}
+	if c.odd > 0 && rule.Counter {
+		kind, n = "counter_glitch", uint64(c.odd)
+	}
+	c.accept(v, at)
+	if rule.Frozen > 0 && at.Sub(c.changed) > rule.Frozen {
+		r.Quality = drivers.Frozen
+	}
+	return kind, n
+}
+
+// accept takes v as the value from which the next is judged.
+func (c *column) accept(v int64, at time.Time) {
+	if !c.seen || v != c.value {
+		c.changed = at
+	}
+	c.seen, c.value, c.at, c.odd = true, v, at, 0
+}
+
+// doubt marks v. When several in a row say so and go on from each other, the
+// counter has begun anew and is believed again.
+func (c *column) doubt(v int64, at time.Time, r *drivers.Reading, q drivers.Quality) (kind string, n uint64) {
+	if c.odd > 0 && v < c.last {
+		c.odd = 0 // does not go on from the one before either
+	}
+	c.odd++
+	c.last = v
+	r.Quality = q
+	if c.odd < patience {
+		return "", 0
+	}
+	c.accept(v, at)
+	return "counter_reset", 1
+}
+
+// rolledOver reports whether a counter went from was through its end to v: it
+// was in the last hundredth of its range and came no further than another.
+func rolledOver(rule Rule, was, v int64, took time.Duration) bool {
+	if rule.Modulus <= 0 || was >= rule.Modulus || was < rule.Modulus-rule.Modulus/100 {
+		return false
+	}
+	step := rule.Modulus - was + v
+	return step <= rule.Modulus/100 && !rule.tooFast(0, step, took)
+}
+
+// tooFast reports whether a value cannot get from a to b in that time. One unit
+// of the last digit is always possible.
+func (rule Rule) tooFast(a, b int64, took time.Duration) bool {
+	if rule.MaxRate <= 0 {
+		return false
+	}
+	d := b - a
+	if d < 0 {
+		d = -d
+	}
+	seconds := int64(took/time.Second) + 1
+	if rule.MaxRate > math.MaxInt64/seconds {
+		return false
+	}
+	return d > rule.MaxRate*seconds/3600+1
+}
