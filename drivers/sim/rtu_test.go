@@ -69,12 +69,17 @@ func bus(t *testing.T, timing Timing, fault func(int) Fault) (end net.Conn, stop
 // moment of the last byte.
 func exchange(t *testing.T, conn net.Conn, request []byte) (reply []byte, took time.Duration) {
 	t.Helper()
+	return exchangeFor(t, conn, request, time.Second)
+}
+
+func exchangeFor(t *testing.T, conn net.Conn, request []byte, wait time.Duration) (reply []byte, took time.Duration) {
+	t.Helper()
 	start := time.Now()
 	if _, err := conn.Write(request); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 512)
-	conn.SetReadDeadline(start.Add(time.Second))
+	conn.SetReadDeadline(start.Add(wait))
 	for {
 		n, err := conn.Read(buf)
 		if err != nil {
