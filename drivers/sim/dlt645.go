@@ -20,7 +20,7 @@ const (
 	dlt645Read    = 0x11
 	dlt645Follow  = 0x12
 	dlt645Address = 0x13
-	dlt645Read97  = 0x01
+	dlt645Read97  = 0x01 // 1997; its codes from 04 on, and those from 14 on of 2007, change something
 
 	noSuchData    = 0x02 // error byte, section 7.2; 645-1997 has the same
 	notAuthorised = 0x04
@@ -89,7 +89,7 @@ func (m *dlt645) reply(dst, request []byte, ask func() Fault) (reply, bool) {
 	case !m.old && control == dlt645Read && len(data) >= 4:
 	case !m.old && control == dlt645Follow && len(data) == 5:
 	case !m.old && control == dlt645Address && len(data) == 0:
-	case control == 0x04 || control == 0x0A || control >= 0x14: // they change something
+	case m.old && control >= 0x04 && control != 0x08 || control >= 0x14: // all but the broadcast time
 		f := ask()
 		return m.frame(dst, control|dlt645Answer|dlt645Refuse, []byte{notAuthorised}, f), true
 	default:

@@ -139,8 +139,12 @@ func makeRaw(f *os.File) error {
 // whether parity is checked (INPCK) and which it would be (PARODD) stays, and
 // that is how programs set a port with parity.
 func (p *PTY) Settings() (drivers.Settings, bool) {
-	t, err := unix.IoctlGetTermios(int(p.slave.Fd()), unix.TCGETS2)
-	if err != nil {
+	var t *unix.Termios
+	slave, err := p.slave.SyscallConn() // which, unlike Fd, may meet a Close
+	if err == nil {
+		err = slave.Control(func(fd uintptr) { t, _ = unix.IoctlGetTermios(int(fd), unix.TCGETS2) })
+	}
+	if err != nil || t == nil {
 		return drivers.Settings{}, false
 	}
 	s := drivers.Settings{Baud: int(t.Ospeed), DataBits: 8, Parity: 'N', StopBits: 1}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,12 +131,14 @@ func TestIEC62056ChangesSpeed(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m := namedMeter(t, Config{}, Model{Name: "iec62056-generic", Address: "1", Speed: 2400})
-			host := settings(t, c.before)
+			var host atomic.Pointer[drivers.Settings]
+			set := func(s string) { v := settings(t, s); host.Store(&v) }
+			set(c.before)
 			conn, stop := wired(t, Line{Stations: []Station{{Meter: m, Serial: settings(t, "300 7E1")}}},
-				func() (drivers.Settings, bool) { return host, true })
+				func() (drivers.Settings, bool) { return *host.Load(), true })
 			defer stop()
 			send := func(s string) []byte {
-				if host.Parity == 'N' {
+				if host.Load().Parity == 'N' {
 					return withParity([]byte(s), 'E')
 				}
 				return []byte(s)
@@ -147,11 +150,11 @@ func TestIEC62056ChangesSpeed(t *testing.T) {
 			if want := chars(5, 12, 10, 300) + 200*time.Millisecond; took.Round(time.Microsecond) != want.Round(time.Microsecond) {
 				t.Errorf("%s: ident after %v, want %v", c.name, took, want)
 			}
-			host = settings(t, c.ack)
+			set(c.ack)
 			request := send("\x06030\r\n")
 			go func() {
 				time.Sleep(10 * time.Millisecond)
-				host = settings(t, c.after)
+				set(c.after)
 			}()
 			data, took := exchangeFor(t, conn, request, 10*time.Second)
 			if c.want != bytes.HasPrefix(data, send("\x02F.F(")) || !c.want && len(data) > 0 {
