@@ -102,13 +102,13 @@ func (m *cjt188) value(control byte, di uint16, factor int64) ([]byte, bool) {
 		return nil, di == 0x810A
 	case di == 0x901F:
 	case di >= 0xD120 && di <= 0xD12B: // what stood there at the end of a month
-		v := m.flow(max(0, monthStart(now, int(di-0xD120)).Sub(m.in.load.start)), factor)
+		v := m.flow(m.settlement(t, int(di-0xD120)), factor)
 		return v.append(nil, m.total(), m.unit()), true
 	default:
 		return nil, false
 	}
 	v := m.flow(t, factor)
-	settled := m.flow(max(0, monthStart(now, 0).Sub(m.in.load.start)), factor)
+	settled := m.flow(m.settlement(t, 0), factor)
 	var dst []byte
 	if m.heat {
 		dst = settled.append(dst, heatEnergy, unitKWh)
@@ -143,13 +143,23 @@ func (m *cjt188) unit() byte {
 
 // reading is what 901F shows for a quantity.
 func (m *cjt188) reading(quantity string) (drivers.Decimal, bool) {
+	t := m.clock.Elapsed()
+	name, settled := strings.CutSuffix(quantity, "_settlement")
+	if settled {
+		t = m.settlement(t, 0)
+	}
 	for i := range pipeQuantities {
 		q := pipeQuantity(i)
-		if pipeQuantities[q].name == quantity && (m.heat || q == volume) {
-			return drivers.Decimal{Coef: m.flow(m.clock.Elapsed(), 0).number(q), Exp: pipeQuantities[q].exp}, true
+		if pipeQuantities[q].name == name && (m.heat || q == volume) && (!settled || q == m.total()) {
+			return drivers.Decimal{Coef: m.flow(t, 0).number(q), Exp: pipeQuantities[q].exp}, true
 		}
 	}
 	return drivers.Decimal{}, false
+}
+
+// settlement is when the month n months before t began, or the start.
+func (m *cjt188) settlement(t time.Duration, n int) time.Duration {
+	return max(0, monthStart(m.date(t), n).Sub(m.in.load.start))
 }
 
 // pipeQuantity is what a meter on a pipe shows.

@@ -278,9 +278,9 @@ func TestNamedReading(t *testing.T) {
 			map[string]string{"power": "12000.0", "power_l1": "12000.0"}, []string{"power_l2", "voltage_l3"}},
 		{Model{Name: "dlt645-1997", Address: "000000000001"},
 			map[string]string{"power": "12000.0", "reactive_power": "5000", "energy_import": "12345.67"}, []string{"frequency"}},
-		{Model{Name: "cjt188-water", Address: "00000000000001"}, map[string]string{"volume": "12345.67"}, []string{"heat_energy", "power"}},
+		{Model{Name: "cjt188-water", Address: "00000000000001"}, map[string]string{"volume": "12345.67", "volume_settlement": "12345.67"}, []string{"heat_energy", "power", "flow"}},
 		{Model{Name: "cjt188-heat", Address: "00000000000001"},
-			map[string]string{"volume": "12345.67", "heat_energy": "12345.67", "heat_power": "12000", "flow": "0.6000", "temperature_supply": "75.00"}, nil},
+			map[string]string{"volume": "12345.67", "heat_energy": "12345.67", "heat_energy_settlement": "12345.67", "heat_power": "12000", "flow": "0.6000", "temperature_supply": "75.00"}, nil},
 		{Model{Name: "iec62056-generic", Address: "1"}, map[string]string{"energy_import": "12345.670", "power": "12000"}, []string{"thd_l1"}},
 	} {
 		m := namedMeter(t, Config{}, c.model)
@@ -626,8 +626,8 @@ func TestNamedTiming(t *testing.T) {
 		request []byte
 		want    func(reply int) time.Duration
 	}{
-		{Model{Name: "dlt645-2007-3ph", Address: "000000000001", Wakeup: 4}, "2400 8E1", ask645("000000000001", 0x11, 0, 0, 1, 0),
-			func(n int) time.Duration { return chars(16, n, 11, 2400) + 30*time.Millisecond }},
+		{Model{Name: "dlt645-2007-3ph", Address: "000000000001", Wakeup: 4}, "2400 8E1", append(unhex("FE FE FE FE"), ask645("000000000001", 0x11, 0, 0, 1, 0)...),
+			func(n int) time.Duration { return chars(4+16, n, 11, 2400) + 30*time.Millisecond }},
 		{Model{Name: "cjt188-water", Address: "00000000000001"}, "9600 8N1", unhex("68 10 AA AA AA AA AA AA AA 01 03 90 1F 90 61 16"),
 			func(n int) time.Duration { return chars(16, n, 10, 9600) + 50*time.Millisecond }},
 		{Model{Name: "iec62056-generic", Address: "1"}, "300 7E1", []byte("/?!\r\n"),

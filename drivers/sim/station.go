@@ -78,7 +78,7 @@ type transmission struct {
 	bytes   []byte
 	arrived time.Time // the request; for a late reply, that much later
 	late    bool
-	request int // its length
+	request int // its length, with the wake-up bytes before it
 	serial  drivers.Settings
 	timing  Timing
 }
@@ -207,9 +207,9 @@ func (e *ear) hear(due []transmission, room, b []byte, arrived time.Time, positi
 			r := e.answer(room, e.heard[skip:skip+size])
 			if len(r.bytes) > 0 {
 				t := transmission{from: e, end: position - len(rest), bytes: r.bytes, arrived: arrived.Add(r.late),
-					late: r.late > 0, request: size, serial: e.serial, timing: e.timing}
+					late: r.late > 0, request: skip + size, serial: e.serial, timing: e.timing}
 				if r.speed.Baud > 0 && t.timing.Baud > 0 {
-					t.arrived, t.request = t.arrived.Add(e.timing.char(size)), 0
+					t.arrived, t.request = t.arrived.Add(e.timing.char(skip+size)), 0
 					t.timing.Baud, t.timing.Bits = r.speed.Baud, r.speed.Bits()
 				}
 				if r.speed.Baud > 0 && e.serial.Baud > 0 {
