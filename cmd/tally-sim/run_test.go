@@ -142,7 +142,7 @@ func TestMistakes(t *testing.T) {
 		{append(line, "--meter", "1=eastron-sdm630", "--load-curve", "/nowhere.csv"), 3, "tally-sim: error: load curve: open /nowhere.csv: no such file or directory\ntally-sim: hint: --load-curve takes the path of a CSV file\n"},
 		{[]string{"--line", "tcp:127.0.0.1:99999", "--meter", "1=eastron-sdm630"}, 3, "tally-sim: error: line tcp:127.0.0.1:99999: listen tcp: address 99999: invalid port\n"},
 		{[]string{"--line", "rtu:", "--meter", "123=dlt645-1997"}, 2, "tally-sim: error: meter dlt645-1997-123: address \"123\": expected 12 digits\n"},
-		{[]string{"--line", "rtu:", "--meter", "000000000123=dlt645-1997,exchange=1h:5"}, 2, "tally-sim: error: meter dlt645-1997-000000000123: \"5\": expected 12 digits\n"},
+		{[]string{"--line", "rtu:", "--meter", "000000000123=dlt645-1997,exchange=1h:5"}, 2, "tally-sim: error: meter dlt645-1997-000000000123: exchange: number \"5\": expected 12 digits\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(t.Context(), c.args, &stdout, &stderr); code != c.exit || stderr.String() != c.want {

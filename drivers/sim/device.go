@@ -103,11 +103,6 @@ func (d *device) Base() drivers.Decimal {
 // Do does something to the meter now.
 func (d *device) Do(deed Deed) { d.plan(Act{At: d.clock.Elapsed(), Deed: deed}) }
 
-// Replace puts a new meter with that number in the place of this one, now.
-func (d *device) Replace(number string) {
-	d.plan(Act{At: d.clock.Elapsed(), Deed: Exchange, Number: number})
-}
-
 func (d *device) plan(a Act) {
 	d.book.Lock()
 	defer d.book.Unlock()

@@ -78,7 +78,9 @@ func NewNamed(c Config, model Model) (*Named, error) {
 	}
 	for _, a := range c.Acts {
 		if a.Deed == Exchange && err == nil {
-			err = m.checkNumber(a.Number)
+			if err = m.checkNumber(a.Number); err != nil {
+				err = fmt.Errorf("exchange: number %w", err)
+			}
 		}
 	}
 	if err != nil {
@@ -128,6 +130,16 @@ func (m *Named) checkNumber(s string) error {
 	if len(s) != digits || strings.Trim(s, "0123456789") != "" {
 		return fmt.Errorf("%q: expected %d digits", s, digits)
 	}
+	return nil
+}
+
+// Replace puts a new meter with that number in the place of this one, now: Do
+// with Exchange would keep the number.
+func (m *Named) Replace(number string) error {
+	if err := m.checkNumber(number); err != nil {
+		return fmt.Errorf("meter %s: number %w", m.name, err)
+	}
+	m.plan(Act{At: m.clock.Elapsed(), Deed: Exchange, Number: number})
 	return nil
 }
 

@@ -474,6 +474,22 @@ func TestDo(t *testing.T) {
 	}
 }
 
+func TestReplace(t *testing.T) {
+	m := namedMeter(t, Config{}, Model{Name: "dlt645-1997", Address: "000000000001"})
+	if err := m.Replace("7"); err == nil {
+		t.Error("a number of one digit: no error")
+	}
+	if err := m.Replace("000000000007"); err != nil {
+		t.Fatal(err)
+	}
+	if _, number := data645(t, ask(m, ask645("000000000001", 0x01, 0x32, 0xC0)), 2); !bytes.Equal(number, unhex("07 00 00 00 00 00")) {
+		t.Errorf("number % X", number)
+	}
+	if v, _ := m.Reading("energy_import"); v.Coef != 0 {
+		t.Errorf("the new meter begins at %s kWh", v)
+	}
+}
+
 func TestRatesAreSeeded(t *testing.T) {
 	r := Rates{Late: 0.01, Lost: 0.02, Corrupt: 0.03, Foreign: 0.04, Wrong: 0.05, Refused: 0.06, Noise: 0.07, Cut: 0.08}
 	a, b, other := r.Faults(1), r.Faults(1), r.Faults(2)
