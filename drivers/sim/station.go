@@ -73,7 +73,6 @@ type wire struct {
 
 // transmission is a reply on its way.
 type transmission struct {
-	from    *ear
 	end     int // of the request, counted in bytes from the start of the line
 	bytes   []byte
 	arrived time.Time // the request; for a late reply, that much later
@@ -206,7 +205,7 @@ func (e *ear) hear(due []transmission, room, b []byte, arrived time.Time, positi
 		if size > 0 {
 			r := e.answer(room, e.heard[skip:skip+size])
 			if len(r.bytes) > 0 {
-				t := transmission{from: e, end: position - len(rest), bytes: r.bytes, arrived: arrived.Add(r.late),
+				t := transmission{end: position - len(rest), bytes: r.bytes, arrived: arrived.Add(r.late),
 					late: r.late > 0, request: skip + size, serial: e.serial, timing: e.timing}
 				if r.speed.Baud > 0 && t.timing.Baud > 0 {
 					t.arrived, t.request = t.arrived.Add(e.timing.char(skip+size)), 0
