@@ -14,18 +14,22 @@ import (
 type plant []plantLine
 
 type plantLine struct {
-	sim.Line // without units
+	sim.Line // without meters
+	rates    sim.Rates
 	meters   []meterSpec
 }
 
-// meterSpec is one --meter: one or more equal meters at consecutive units.
+// meterSpec is one --meter: one or more equal meters at consecutive units, or
+// one that names its data, at an address.
 type meterSpec struct {
-	first, last int // unit numbers
+	first, last int    // unit numbers; 0 where there is an address
+	address     string // as printed; "" for Modbus
 	profile     string
-	name        string // "" = made of profile and unit
-	ratio       int64  // 0 = 1
-	share       int64  // thousandths; 0 = all
-	base        *drivers.Decimal
+	habits
+	name  string // "" = made of profile and unit
+	ratio int64  // 0 = 1
+	share int64  // thousandths; 0 = all
+	base  *drivers.Decimal
 }
 
 // lineFlag is --line; it adds a line.
@@ -45,6 +49,7 @@ func (f lineFlag) Set(s string) error {
 	if !ok {
 		return fmt.Errorf("expected rtu:LINK@9600-8N1, rtu-tcp:HOST:PORT@9600-8N1 or tcp:HOST:PORT")
 	}
+	rest, options, some := strings.Cut(rest, ",")
 	l.Address = rest
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 && l.Kind != sim.TCP {
 		var err error
@@ -53,7 +58,31 @@ func (f lineFlag) Set(s string) error {
 		}
 		l.Address = rest[:i]
 	}
-	*f.plant = append(*f.plant, plantLine{Line: l})
+	pl := plantLine{Line: l}
+	if some {
+		for _, option := range strings.Split(options, ",") {
+			if err := pl.option(option); err != nil {
+				return err
+			}
+		}
+	}
+	*f.plant = append(*f.plant, pl)
+	return nil
+}
+
+// option reads one word or KEY=VALUE after the address.
+func (l *plantLine) option(s string) error {
+	key, value, _ := strings.Cut(s, "=")
+	switch known, err := rate(&l.rates, key, value); {
+	case known:
+		return err
+	case s == "echo" && l.Kind != sim.TCP:
+		l.Echo = true
+	case s == "garbage" && l.Kind != sim.TCP:
+		l.Garbage = true
+	default:
+		return fmt.Errorf("unknown option %q: expected echo or garbage on a serial line, or a fault like late=1%%", key)
+	}
 	return nil
 }
 
@@ -70,21 +99,34 @@ func (f meterFlag) Set(s string) error {
 	units, what, ok := strings.Cut(s, "=")
 	parts := strings.Split(what, ",")
 	if !ok || parts[0] == "" {
-		return fmt.Errorf("expected UNIT=PROFILE or FIRST-LAST=PROFILE")
+		return fmt.Errorf("expected UNIT=PROFILE, FIRST-LAST=PROFILE or ADDRESS=PROFILE")
 	}
+	line := &(*f.plant)[len(*f.plant)-1]
 	m := meterSpec{profile: parts[0]}
 	var err error
-	if m.first, m.last, err = parseUnits(units); err != nil {
-		return err
+	switch named := sim.IsModel(m.profile); {
+	case named && line.Kind == sim.TCP:
+		return fmt.Errorf("%s is for a serial line; a tcp line has Modbus meters only", m.profile)
+	case named:
+		m.address = strings.TrimPrefix(units, "iec:")
+	default:
+		if m.first, m.last, err = parseUnits(units); err != nil {
+			return err
+		}
 	}
 	for _, part := range parts[1:] {
 		if err := m.option(part); err != nil {
 			return err
 		}
 	}
-	line := &(*f.plant)[len(*f.plant)-1]
+	if line.Kind == sim.TCP && (m.serial.Baud > 0 || m.twin) {
+		return fmt.Errorf("a tcp line has neither serial settings nor twins")
+	}
 	for _, other := range line.meters {
-		if m.first <= other.last && other.first <= m.last {
+		switch {
+		case m.address != "" && m.address == other.address && m.profile == other.profile:
+			return fmt.Errorf("address %s is already on this line", m.address)
+		case m.address == "" && other.address == "" && m.first <= other.last && other.first <= m.last:
 			return fmt.Errorf("unit %d is already on this line", max(m.first, other.first))
 		}
 	}
@@ -122,7 +164,10 @@ func (m *meterSpec) option(s string) error {
 	case "base":
 		m.base, err = parseBase(value)
 	default:
-		err = fmt.Errorf("unknown option %q: expected name, ratio, share or base", key)
+		known := false
+		if known, err = m.habits.option(key, value); !known {
+			err = fmt.Errorf("unknown option %q: see --help", key)
+		}
 	}
 	return err
 }

@@ -88,3 +88,50 @@ func TestMbpollReadsTheSimulator(t *testing.T) {
 		t.Errorf("exit %d, %s", c, stderr.String())
 	}
 }
+
+// libmodbus, which sets a port as serial programs do, reads each meter of a
+// mixed line at its own settings and none at another's.
+func TestMbpollOnAMixedLine(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "bus")
+	ctx, stop := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	code := make(chan int)
+	var stderr bytes.Buffer
+	go func() {
+		code <- run(ctx, []string{
+			"--line", "rtu:" + link, "--meter", "7=acrel-dtsd1352,base=1,serial=9600-8N1", "--meter", "8=acrel-dtsd1352,base=2,serial=19200-8E1",
+			"--meter", "000000000123=dlt645-2007-3ph,serial=9600-8N1", "--meter", "33780012345678=cjt188-water,serial=9600-8N1", "--hold", "1h", "--json",
+		}, w, &stderr)
+	}()
+	out := json.NewDecoder(r)
+	var ready readyJSON
+	if err := out.Decode(&ready); err != nil {
+		t.Fatal(err)
+	}
+	value := []string{"-m", "rtu", "-t", "4:int", "-B", "-r", "10"}
+	if got := mbpoll(t, append(value, "-a", "7", "-b", "9600", "-P", "none", link)...); got != "100" {
+		t.Errorf("unit 7: %s, want 100", got)
+	}
+	if got := mbpoll(t, append(value, "-a", "8", "-b", "19200", "-P", "even", link)...); got != "200" {
+		t.Errorf("unit 8: %s, want 200", got)
+	}
+	for _, c := range [][]string{{"-a", "7", "-b", "19200", "-P", "even"}, {"-a", "8", "-b", "19200", "-P", "none"}} {
+		args := append(append([]string{"-0", "-1", "-q", "-o", "0.3"}, value...), append(c, link)...)
+		if out, err := exec.Command("mbpoll", args...).CombinedOutput(); err == nil {
+			t.Errorf("mbpoll %s: an answer\n%s", strings.Join(args, " "), out)
+		}
+	}
+	stop()
+	var sum summaryJSON
+	if err := out.Decode(&sum); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int64{1, 1, 0, 0} {
+		if got := sum.Meters[i].Requests; got != want {
+			t.Errorf("%s: %d requests, want %d", sum.Meters[i].Meter, got, want)
+		}
+	}
+	if c := <-code; c != 0 {
+		t.Errorf("exit %d, %s", c, stderr.String())
+	}
+}

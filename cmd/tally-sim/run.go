@@ -17,21 +17,51 @@ import (
 	"github.com/tallystick/tallystick/drivers/sim"
 )
 
-const help = `Tally-sim is a simulated factory. Its meters answer Modbus reads on
-pseudo-terminals (RTU, with the timing of a real wire) and TCP ports, with
-values that belong together: P = U x I x PF, and the energy register is the
-exact integral of P.
+const help = `Tally-sim is a simulated factory. Its meters answer Modbus, DL/T 645, CJ/T 188
+and IEC 62056-21 reads on pseudo-terminals (with the timing of a real wire) and
+TCP ports, with values that belong together: P = U x I x PF, and the energy
+register is the exact integral of P.
 
 Lines and meters, in the order given; a meter belongs to the line before it:
   --line rtu:LINK[@9600-8N1]            a pseudo-terminal, linked at LINK
   --line rtu-tcp:HOST:PORT[@9600-8N1]   the same behind a serial server
   --line tcp:HOST:PORT                  Modbus TCP
-  --meter UNIT=PROFILE[,OPTION...]      one meter
+  --meter UNIT=PROFILE[,OPTION...]      one Modbus meter
   --meter FIRST-LAST=PROFILE[,...]      one at each unit
-Without @SETTING, bytes pass at once. Port 0 takes a free port.
-Options: name=NAME; ratio=200/5 (CT x PT: the registers hold load / ratio, and
-stop at their end where the load is too large for them); share=25% (of the
-load); base=1234.56 (kWh in the register at the start).
+  --meter ADDRESS=MODEL[,OPTION...]     one that names its data, on a serial line:
+      12 digits    dlt645-2007-1ph, dlt645-2007-3ph, dlt645-1997
+      14 digits    cjt188-water, cjt188-heat, cjt188-gas
+      iec:ADDRESS  iec62056-generic
+Without @SETTING, bytes pass at once. Port 0 takes a free port. All protocols
+may share a serial line.
+
+Options of a meter:
+  name=NAME         for reports
+  ratio=200/5       CT x PT: the registers hold load / ratio, and stop at their
+                    end where the load is too large for them
+  share=25%         of the load
+  base=1234.56      kWh (or m3) in the register at the start
+  digits=5          the counters start again after 99999
+  serial=2400-8E1   its own settings: it hears what is sent with them, nothing
+                    else. On a pseudo-terminal they are the ones the program has
+                    set on it; a line over TCP has those after its @
+  delay=200ms       from the end of a request to the reply
+  wakeup=4          FE bytes before each reply (DL/T 645, CJ/T 188)
+  order=low         byte order of the CJ/T 188 identifier: high, low or any
+  ser=0             answer CJ/T 188 requests with SER 00, not their own
+  mode=A            IEC 62056-21 without a change of speed; the usual is C
+  baud=9600         the speed an IEC 62056-21 meter changes to in mode C
+  twin              a second meter at the same address: both answer at once
+What happens to a meter, KEY=WHEN in simulated time since the start: reset,
+freeze, thaw, die, revive, open-cover, set-clock, lose-power, lose-phase, and
+exchange=WHEN:NUMBER for another meter in its place.
+How often a meter misbehaves, as lost=1%: lost, late (2 s, or late=1%:500ms),
+corrupt, cut, noise, foreign (answers in another's name), wrong (a good frame
+with values half as high again), refused. Equal seeds misbehave alike.
+
+Options of a line, after the setting: the same rates, for all its meters that
+have none of their own; echo (the sender hears itself); garbage (who uses
+foreign settings gets noise instead of silence).
 
 The load is a built-in week of shifts (100 kW), or a curve from a file: 15
 minutes a row, columns as in the UCI data set "Steel Industry Energy
@@ -47,7 +77,9 @@ first-poll+5s leaves a client time to read every meter once before it moves.
 const example = `  tally-sim --line rtu:/tmp/hall-a@9600-8N1 --meter 1=eastron-sdm630 --meter 2=acrel-dtsd1352,ratio=200/5
   tally-sim --line tcp:127.0.0.1:1502 --meter 1-50=schneider-pm5110
   tally-sim --line rtu:/tmp/hall-a@9600-8N1 --meter 1=eastron-sdm630 --load-curve Steel_industry_data.csv \
-      --from 2018-02-01 --to 2018-03-01 --speed 20000 --hold first-poll+5s --json`
+      --from 2018-02-01 --to 2018-03-01 --speed 20000 --hold first-poll+5s --json
+  tally-sim --line rtu:/tmp/hall-a,lost=1% --meter 1=eastron-sdm630,serial=9600-8N1 \
+      --meter 000000000123=dlt645-2007-3ph,serial=2400-8E1,wakeup=4 --meter 33780012345678=cjt188-water,serial=2400-8E1,order=low`
 
 // refresh is how old the values in an answer may be. It keeps a simulator that
 // is asked without a pause from computing them each time.
@@ -66,7 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	f := root.Flags()
 	f.Var(lineFlag{&s.plant}, "line", "a line (repeatable): rtu:LINK@9600-8N1, rtu-tcp:HOST:PORT@9600-8N1, tcp:HOST:PORT")
-	f.Var(meterFlag{&s.plant}, "meter", "meters on the line before (repeatable): UNIT=PROFILE or FIRST-LAST=PROFILE")
+	f.Var(meterFlag{&s.plant}, "meter", "meters on the line before (repeatable): UNIT=PROFILE, FIRST-LAST=PROFILE or ADDRESS=MODEL")
 	f.StringVar(&s.curve, "load-curve", "", "CSV file that drives the load instead of the built-in shifts")
 	f.Var(&s.from, "from", "begin here on the load curve, or at this weekday and time of the shifts")
 	f.Var(&s.to, "to", "end here on the load curve")
@@ -94,10 +126,21 @@ type simulator struct {
 
 // placed is a meter and where it is.
 type placed struct {
-	*sim.Meter
+	meter
 	line    int
-	unit    byte
+	unit    byte   // 0 where there is an address
+	address string // "" for Modbus
 	profile string
+	serial  drivers.Settings // its own, if it has any
+}
+
+// meter is what a report says of one.
+type meter interface {
+	Name() string
+	Requests() int64
+	Reading(quantity string) (drivers.Decimal, bool)
+	Base() drivers.Decimal
+	Drawn() drivers.Decimal
 }
 
 func (s *simulator) run(ctx context.Context) error {
@@ -184,29 +227,65 @@ func (s *simulator) build(load *sim.Load, clock *sim.Clock) ([]sim.Line, error) 
 			return nil, cli.UsageError("line %s:%s has no --meter", line.Kind, line.Address)
 		}
 		for _, spec := range pl.meters {
-			p, err := library.Get(spec.profile)
-			if err != nil {
-				return nil, cli.UsageError("%v", err)
+			if spec.rates == (sim.Rates{}) {
+				spec.rates = pl.rates
 			}
-			for unit := spec.first; unit <= spec.last; unit++ {
-				name := spec.name
-				if name == "" || spec.first != spec.last {
-					name = fmt.Sprintf("%s-%d", strings.TrimSuffix(spec.profile+"-"+spec.name, "-"), unit)
+			copies := 1
+			if spec.twin {
+				copies = 2
+			}
+			for range copies {
+				for unit := spec.first; unit <= spec.last; unit++ {
+					m, heard, err := s.meter(spec, unit, load, clock, library)
+					if err != nil {
+						return nil, cli.UsageError("%v", err)
+					}
+					if units, modbus := heard.(sim.Units); modbus && spec.serial.Baud == 0 && spec.delay == 0 && line.Units[byte(unit)] == nil {
+						line.Units[byte(unit)] = units[byte(unit)]
+					} else {
+						line.Stations = append(line.Stations, sim.Station{Meter: heard, Serial: spec.serial, Delay: spec.delay})
+					}
+					s.meters = append(s.meters, &placed{m, i, byte(unit), spec.address, spec.profile, spec.serial})
 				}
-				m, err := sim.New(sim.Config{
-					Name: name, Load: load, Clock: clock, Seed: s.seed + uint64(len(s.meters)),
-					Share: spec.share, Ratio: spec.ratio, Base: spec.base, Refresh: refresh,
-				}.WithProfile(p))
-				if err != nil {
-					return nil, cli.UsageError("%v", err)
-				}
-				line.Units[byte(unit)] = m
-				s.meters = append(s.meters, &placed{m, i, byte(unit), spec.profile})
 			}
 		}
 		lines = append(lines, line)
 	}
 	return lines, nil
+}
+
+// meter makes one meter, and what of it hangs on the line.
+func (s *simulator) meter(spec meterSpec, unit int, load *sim.Load, clock *sim.Clock, library *profile.Library) (meter, sim.Listener, error) {
+	c := sim.Config{
+		Name: spec.name, Load: load, Clock: clock, Seed: s.seed + uint64(len(s.meters)),
+		Share: spec.share, Ratio: spec.ratio, Base: spec.base, Refresh: refresh, Digits: spec.digits, Acts: spec.acts,
+	}
+	if spec.rates != (sim.Rates{}) {
+		c.Fault = spec.rates.Faults(c.Seed)
+	}
+	if spec.address != "" {
+		if c.Name == "" {
+			c.Name = spec.profile + "-" + spec.address
+		}
+		spec.model.Name, spec.model.Address = spec.profile, spec.address
+		switch {
+		case spec.modeA:
+			spec.model.Speed = 0
+		case spec.model.Speed == 0:
+			spec.model.Speed = 9600
+		}
+		m, err := sim.NewNamed(c, spec.model)
+		return m, m, err
+	}
+	if c.Name == "" || spec.first != spec.last {
+		c.Name = fmt.Sprintf("%s-%d", strings.TrimSuffix(spec.profile+"-"+spec.name, "-"), unit)
+	}
+	p, err := library.Get(spec.profile)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := sim.New(c.WithProfile(p))
+	return m, sim.Units{byte(unit): m}, err
 }
 
 type readyJSON struct {
@@ -223,8 +302,18 @@ type readyLine struct {
 
 type readyMeter struct {
 	Meter   string `json:"meter"`
-	Unit    byte   `json:"unit"`
+	Unit    byte   `json:"unit,omitempty"`    // of a Modbus meter
+	Address string `json:"address,omitempty"` // of any other
 	Profile string `json:"profile"`
+	Serial  string `json:"serial,omitempty"` // its own settings, if it has any
+}
+
+// at is where a meter is, for people.
+func at(unit byte, address string) string {
+	if address != "" {
+		return address
+	}
+	return fmt.Sprintf("unit %d", unit)
 }
 
 // printReady says what listens where. From then on clients can connect.
@@ -239,7 +328,11 @@ func (s *simulator) printReady(lines []sim.Line) {
 	}
 	for _, m := range s.meters {
 		l := &ready.Lines[m.line]
-		l.Meters = append(l.Meters, readyMeter{m.Name(), m.unit, m.profile})
+		serial := ""
+		if m.serial.Baud > 0 {
+			serial = m.serial.String()
+		}
+		l.Meters = append(l.Meters, readyMeter{m.Name(), m.unit, m.address, m.profile, serial})
 	}
 	if s.json {
 		s.printJSON(ready)
@@ -248,7 +341,7 @@ func (s *simulator) printReady(lines []sim.Line) {
 	for _, l := range ready.Lines {
 		fmt.Fprintln(s.out, strings.TrimRight(fmt.Sprintf("%-7s %s  %s", l.Kind, l.Address, l.Serial), " "))
 		for _, m := range l.Meters {
-			fmt.Fprintf(s.out, "  unit %-3d  %-20s  %s\n", m.Unit, m.Profile, m.Meter)
+			fmt.Fprintln(s.out, strings.TrimRight(fmt.Sprintf("  %-14s  %-20s  %s  %s", at(m.Unit, m.Address), m.Profile, m.Meter, m.Serial), " "))
 		}
 	}
 	fmt.Fprintf(s.out, "ready: %d meters on %d lines\n", len(s.meters), len(lines))
@@ -261,23 +354,31 @@ type summaryJSON struct {
 
 type summaryMeter struct {
 	Meter    string `json:"meter"`
-	Unit     byte   `json:"unit"`
+	Unit     byte   `json:"unit,omitempty"`
+	Address  string `json:"address,omitempty"`
 	Profile  string `json:"profile"`
 	Requests int64  `json:"requests"`
 	// kWh, exact decimals; absent on a meter without an energy register.
 	EnergyBase   string `json:"energy_base,omitempty"`
 	EnergyImport string `json:"energy_import,omitempty"` // what the register holds
 	CurveKWh     string `json:"curve_kwh"`               // what the load drew since the start
+	// m3, of a water, heat or gas meter.
+	VolumeBase string `json:"volume_base,omitempty"`
+	Volume     string `json:"volume,omitempty"`
 }
 
 // printSummary says what the registers hold now.
 func (s *simulator) printSummary(ended bool) {
 	sum := summaryJSON{Ended: ended}
 	for _, m := range s.meters {
-		r := summaryMeter{Meter: m.Name(), Unit: m.unit, Profile: m.profile, Requests: m.Requests()}
+		r := summaryMeter{Meter: m.Name(), Unit: m.unit, Address: m.address, Profile: m.profile, Requests: m.Requests()}
 		if e, ok := m.Reading("energy_import"); ok {
 			r.EnergyImport = e.String()
 			r.EnergyBase = plain(m.Base())
+		}
+		if v, ok := m.Reading("volume"); ok {
+			r.Volume = v.String()
+			r.VolumeBase = plain(m.Base())
 		}
 		r.CurveKWh = plain(m.Drawn())
 		sum.Meters = append(sum.Meters, r)
@@ -289,9 +390,13 @@ func (s *simulator) printSummary(ended bool) {
 	if ended {
 		fmt.Fprintln(s.out, "end of the load curve")
 	}
-	fmt.Fprintf(s.out, "%-24s %5s %9s %14s %14s %14s\n", "METER", "UNIT", "REQUESTS", "START kWh", "REGISTER kWh", "DRAWN kWh")
+	fmt.Fprintf(s.out, "%-24s %14s %9s %14s %14s %14s\n", "METER", "ADDRESS", "REQUESTS", "START kWh", "REGISTER kWh", "DRAWN kWh")
 	for _, m := range sum.Meters {
-		fmt.Fprintf(s.out, "%-24s %5d %9d %14s %14s %14s\n", m.Meter, m.Unit, m.Requests, m.EnergyBase, m.EnergyImport, m.CurveKWh)
+		start, register := m.EnergyBase, m.EnergyImport
+		if m.Volume != "" {
+			start, register = m.VolumeBase+" m3", m.Volume+" m3"
+		}
+		fmt.Fprintf(s.out, "%-24s %14s %9d %14s %14s %14s\n", m.Meter, at(m.Unit, m.Address), m.Requests, start, register, m.CurveKWh)
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/sim"
@@ -49,10 +51,10 @@ func TestRunToTheEndOfACurve(t *testing.T) {
 		t.Errorf("ready: %+v", ready)
 	}
 	want := []summaryMeter{
-		{"press", 7, "acrel-dtsd1352", 0, "100.01", "107.18", "7.17"},
-		{"acrel-dtsd1352-8", 8, "acrel-dtsd1352", 0, "0.00", "0.17", "7.17"}, // 7.17 / 40 = 0.179
-		{"acrel-dtsd1352-9", 9, "acrel-dtsd1352", 0, "0.00", "0.17", "7.17"},
-		{"eastron-sdm630-7", 7, "eastron-sdm630", 0, "9.99", "13.57", "3.585"},
+		{Meter: "press", Unit: 7, Profile: "acrel-dtsd1352", EnergyBase: "100.01", EnergyImport: "107.18", CurveKWh: "7.17"},
+		{Meter: "acrel-dtsd1352-8", Unit: 8, Profile: "acrel-dtsd1352", EnergyBase: "0.00", EnergyImport: "0.17", CurveKWh: "7.17"}, // 7.17 / 40 = 0.179
+		{Meter: "acrel-dtsd1352-9", Unit: 9, Profile: "acrel-dtsd1352", EnergyBase: "0.00", EnergyImport: "0.17", CurveKWh: "7.17"},
+		{Meter: "eastron-sdm630-7", Unit: 7, Profile: "eastron-sdm630", EnergyBase: "9.99", EnergyImport: "13.57", CurveKWh: "3.585"},
 	}
 	if !sum.Ended || len(sum.Meters) != len(want) {
 		t.Fatalf("summary: %+v", sum)
@@ -74,8 +76,52 @@ func TestRunUntilStopped(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
 	if len(lines) != 5 || !strings.HasPrefix(lines[0], "tcp     127.0.0.1:") || lines[2] != "ready: 1 meters on 1 lines" ||
-		strings.Join(strings.Fields(lines[4]), " ") != "acrel-dtsd1352-1 1 0 5.00 5.00 0.00" {
+		strings.Join(strings.Fields(lines[4]), " ") != "acrel-dtsd1352-1 unit 1 0 5.00 5.00 0.00" {
 		t.Errorf("printed:\n%s", stdout.String())
+	}
+}
+
+// Meters of every protocol on one line, as they are reported.
+func TestRunMixedLine(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, []string{
+		"--line", "rtu-tcp:127.0.0.1:0@2400-8E1,echo,garbage,lost=1%,late=0.5%:3s",
+		"--meter", "1=acrel-dtsd1352,base=1,serial=9600-8N1", "--meter", "2=acrel-dtsd1352,base=2",
+		"--meter", "000000000123=dlt645-2007-3ph,base=3,wakeup=4,exchange=2h:000000000124,reset=1h", "--meter", "000000000123=dlt645-1997,base=4,twin",
+		"--meter", "33780012345678=cjt188-water,base=5,order=low,ser=0", "--meter", "iec:123=iec62056-generic,base=6,serial=300-7E1,baud=2400",
+		"--hold", "first-poll", "--json",
+	}, &stdout, &stderr)
+	if code != 0 || stderr.Len() > 0 {
+		t.Fatalf("exit %d, stderr %q", code, stderr.String())
+	}
+	var ready readyJSON
+	var sum summaryJSON
+	out := json.NewDecoder(&stdout)
+	if err := out.Decode(&ready); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Decode(&sum); err != nil {
+		t.Fatal(err)
+	}
+	wantReady := []readyMeter{
+		{"acrel-dtsd1352-1", 1, "", "acrel-dtsd1352", "9600 8N1"},
+		{"acrel-dtsd1352-2", 2, "", "acrel-dtsd1352", ""},
+		{"dlt645-2007-3ph-000000000123", 0, "000000000123", "dlt645-2007-3ph", ""},
+		{"dlt645-1997-000000000123", 0, "000000000123", "dlt645-1997", ""},
+		{"dlt645-1997-000000000123", 0, "000000000123", "dlt645-1997", ""},
+		{"cjt188-water-33780012345678", 0, "33780012345678", "cjt188-water", ""},
+		{"iec62056-generic-123", 0, "123", "iec62056-generic", "300 7E1"},
+	}
+	if len(ready.Lines) != 1 || !slices.Equal(ready.Lines[0].Meters, wantReady) {
+		t.Errorf("ready %+v\nwant %+v", ready.Lines, wantReady)
+	}
+	for i, want := range []string{"1.00", "2.00", "3.00", "4.00", "4.00", "", "6.000"} {
+		m := sum.Meters[i]
+		if m.EnergyImport != want || m.Address != wantReady[i].Address || (want == "") != (m.Volume == "5.00" && m.VolumeBase == "5.00") {
+			t.Errorf("%+v, want energy %q", m, want)
+		}
 	}
 }
 
@@ -95,6 +141,8 @@ func TestMistakes(t *testing.T) {
 		{append(line, "--meter", "1=eastron-sdm630", "--exit-at-end"), 2, "tally-sim: error: --to and --exit-at-end need --load-curve: the built-in shifts have no end\n"},
 		{append(line, "--meter", "1=eastron-sdm630", "--load-curve", "/nowhere.csv"), 3, "tally-sim: error: load curve: open /nowhere.csv: no such file or directory\ntally-sim: hint: --load-curve takes the path of a CSV file\n"},
 		{[]string{"--line", "tcp:127.0.0.1:99999", "--meter", "1=eastron-sdm630"}, 3, "tally-sim: error: line tcp:127.0.0.1:99999: listen tcp: address 99999: invalid port\n"},
+		{[]string{"--line", "rtu:", "--meter", "123=dlt645-1997"}, 2, "tally-sim: error: meter dlt645-1997-123: address \"123\": expected 12 digits\n"},
+		{[]string{"--line", "rtu:", "--meter", "000000000123=dlt645-1997,exchange=1h:5"}, 2, "tally-sim: error: meter dlt645-1997-000000000123: exchange: number \"5\": expected 12 digits\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(t.Context(), c.args, &stdout, &stderr); code != c.exit || stderr.String() != c.want {
@@ -134,7 +182,40 @@ func TestFlagGrammar(t *testing.T) {
 			t.Errorf("--meter %q: no error", s)
 		}
 	}
-	for _, s := range []string{"", "rtu", "rtu:/run/a@fast"} {
+	if err := meters.Set("9=x,serial=9600-8N1"); err != nil {
+		t.Error(err)
+	}
+	for _, s := range []string{"10=x,serial=fast", "10=x,delay=-1s", "10=x,wakeup=5", "10=x,digits=0", "10=x,baud=1", "10=x,order=both", "10=x,ser=1", "10=x,mode=B",
+		"10=x,late=1", "10=x,late=101%", "10=x,late=1%:soon", "10=x,lost=-1%", "10=x,lost=NaN%", "10=x,reset=soon", "10=x,exchange=x:1"} {
+		if err := meters.Set(s); err == nil {
+			t.Errorf("--meter %q: no error", s)
+		}
+	}
+	if err := lines.Set("rtu:/run/b@2400-8E1,echo,late=1%:3s,lost=0.5%"); err != nil {
+		t.Fatal(err)
+	}
+	if l := p[3]; !l.Echo || l.Garbage || l.Address != "/run/b" || l.rates != (sim.Rates{Late: 0.01, LateBy: 3 * time.Second, Lost: 0.005}) {
+		t.Errorf("%+v", l)
+	}
+	if err := meters.Set("000000000123=dlt645-2007-1ph,lost=100%,open-cover=2h,exchange=1h:000000000009"); err != nil {
+		t.Fatal(err)
+	}
+	if m := p[3].meters[0]; m.address != "000000000123" || m.first != 0 || m.rates.Lost != 1 ||
+		!slices.Equal(m.acts, []sim.Act{{At: 2 * time.Hour, Deed: sim.OpenCover}, {At: time.Hour, Deed: sim.Exchange, Number: "000000000009"}}) {
+		t.Errorf("%+v", m)
+	}
+	if err := meters.Set("000000000123=dlt645-2007-1ph"); err == nil {
+		t.Error("the same address twice: no error")
+	}
+	if err := lines.Set("tcp:127.0.0.1:0,lost=1%"); err != nil {
+		t.Error(err)
+	}
+	for _, s := range []string{"1=x,serial=9600-8N1", "1=x,twin", "000000000123=dlt645-1997"} {
+		if err := meters.Set(s); err == nil {
+			t.Errorf("--meter %q on a tcp line: no error", s)
+		}
+	}
+	for _, s := range []string{"", "rtu", "rtu:/run/a@fast", "rtu:/run/a,loud", "tcp:x:1,echo"} {
 		if err := lines.Set(s); err == nil {
 			t.Errorf("--line %q: no error", s)
 		}

@@ -48,20 +48,26 @@ var lineVoltages = []string{"voltage_l1l2", "voltage_l2l3", "voltage_l3l1"}
 
 // sourceOf finds what to show for a quantity.
 func sourceOf(q drivers.Quantity) (source, error) {
-	if i := slices.Index(lineVoltages, q.Name); i >= 0 {
-		return source{lineVoltage, i + 1}, unitIs(q, "V")
-	}
-	name, phase := q.Name, 0
-	for i, suffix := range []string{"_l1", "_l2", "_l3"} {
-		if cut, ok := strings.CutSuffix(name, suffix); ok {
-			name, phase = cut, i+1
-		}
-	}
-	s, ok := simulated[name]
-	if !ok || phase > 0 && !s.phases {
+	s, unit, ok := sourceNamed(q.Name)
+	if !ok {
 		return source{}, fmt.Errorf("quantity %s is not simulated", q.Name)
 	}
-	return source{s.kind, phase}, unitIs(q, s.unit)
+	return s, unitIs(q, unit)
+}
+
+// sourceNamed is what is simulated by that name, and in which unit.
+func sourceNamed(name string) (s source, unit string, ok bool) {
+	if i := slices.Index(lineVoltages, name); i >= 0 {
+		return source{lineVoltage, i + 1}, "V", true
+	}
+	for i, suffix := range []string{"_l1", "_l2", "_l3"} {
+		if cut, ok := strings.CutSuffix(name, suffix); ok {
+			name, s.phase = cut, i+1
+		}
+	}
+	q, ok := simulated[name]
+	s.kind = q.kind
+	return s, q.unit, ok && (s.phase == 0 || q.phases)
 }
 
 func unitIs(q drivers.Quantity, unit string) error {

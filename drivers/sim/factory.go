@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 
@@ -28,14 +30,43 @@ type Line struct {
 	// Serial is the setting of the wire that sets the pace. Its zero value
 	// answers at once; a TCP line ignores it.
 	Serial drivers.Settings
-	Units  Units
+	// Units are the Modbus meters with the line's settings.
+	Units Units
+	// Stations are meters of any protocol, each with settings of its own if it
+	// has any; not on Modbus TCP.
+	Stations []Station
+	Echo     bool // a serial line gives back what it is sent, like an RS-485 adapter that hears itself
+	// Garbage is what who sends or listens with foreign settings gets, instead
+	// of nothing.
+	Garbage bool
 }
 
-func (l Line) timing() Timing {
-	if l.Serial.Baud == 0 {
-		return Timing{}
+// wire is a serial line with everybody on it. host says how the far end has set
+// its port, nil where the line itself has settings that never change.
+func (l Line) wire(rw io.ReadWriter, host func() (drivers.Settings, bool)) *wire {
+	w := &wire{rw: rw, host: host, echo: l.Echo, garbage: l.Garbage}
+	if host == nil && l.Serial.Baud > 0 {
+		w.host = func() (drivers.Settings, bool) { return l.Serial, true }
 	}
-	return Timing{Baud: l.Serial.Baud, Bits: l.Serial.Bits(), Delay: replyDelay}
+	if len(l.Units) > 0 {
+		w.add(Station{Meter: l.Units}, l.Serial)
+	}
+	for _, s := range l.Stations {
+		w.add(s, l.Serial)
+	}
+	return w
+}
+
+func (w *wire) add(s Station, line drivers.Settings) {
+	e := &ear{Listener: s.Meter, serial: s.Serial}
+	pace := s.Serial
+	if pace.Baud == 0 {
+		pace = line
+	}
+	if pace.Baud > 0 {
+		e.timing = Timing{Baud: pace.Baud, Bits: pace.Bits(), Delay: cmp.Or(s.Delay, s.Meter.delay())}
+	}
+	w.ears = append(w.ears, e)
 }
 
 // Factory is simulated lines that are open: clients can connect from the
@@ -75,10 +106,13 @@ func open(l Line) (server, string, error) {
 			return server{}, "", err
 		}
 		return server{
-			serve: func(ctx context.Context) error { return ServeRTU(ctx, p, l.Units, l.timing()) },
+			serve: func(ctx context.Context) error { return serve(ctx, p, l.wire(p, p.Settings)) },
 			close: p.Close,
 		}, p.Path(), nil
 	case RTUOverTCP, TCP:
+		if l.Kind == TCP && len(l.Stations) > 0 {
+			return server{}, "", errors.New("Modbus TCP has units only, no stations")
+		}
 		ln, err := net.Listen("tcp", l.Address)
 		if err != nil {
 			return server{}, "", err
@@ -86,7 +120,11 @@ func open(l Line) (server, string, error) {
 		s := server{close: ln.Close}
 		s.serve = func(ctx context.Context) error { return ServeTCP(ctx, ln, l.Units) }
 		if l.Kind == RTUOverTCP {
-			s.serve = func(ctx context.Context) error { return ServeRTUOverTCP(ctx, ln, l.Units, l.timing()) }
+			s.serve = func(ctx context.Context) error {
+				return accept(ctx, ln, func(ctx context.Context, conn net.Conn) error {
+					return serve(ctx, conn, l.wire(conn, nil))
+				})
+			}
 		}
 		return s, ln.Addr().String(), nil
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
@@ -24,6 +23,7 @@ const (
 	illegalFunction = 1
 	illegalAddress  = 2
 	illegalValue    = 3
+	slaveBusy       = 6
 	exceptionBit    = 0x80
 )
 
@@ -61,31 +61,21 @@ type Config struct {
 	// Refresh is how long an answer may repeat the values of the one before;
 	// 0 means they are always new.
 	Refresh time.Duration
+	// Digits before the point after which the counters start again at 0; 0 means
+	// they do where their registers end.
+	Digits int
+	// Acts are done to the meter on their way.
+	Acts []Act
 	// Fault, if set, is asked before each request (numbered from 0) how the
 	// meter misbehaves this time. Meters share no lock, so one that serves two
 	// connections may be asked from both at once.
 	Fault func(request int) Fault
 }
 
-// Fault is one way to misbehave. The zero Fault is a good meter. Its parts can
-// be combined.
-type Fault struct {
-	Silent    bool          // no reply
-	Late      time.Duration // the reply comes this much later; the line is busy meanwhile
-	Exception byte          // refuse with this code
-	Unit      byte          // reply in the name of another unit
-	Noise     []byte        // bytes put on the wire before the reply, or alone when Silent
-}
-
-// Meter is a simulated meter. It is safe for concurrent use.
+// Meter is a simulated Modbus meter. It is safe for concurrent use.
 type Meter struct {
-	name         string
-	clock        *Clock
-	in           *installation
+	device
 	maxRegisters int
-	refresh      time.Duration
-	fault        func(int) Fault
-	requests     atomic.Int64
 
 	mu     sync.Mutex
 	images [4]*image // under mu: the bytes; the shape is fixed
@@ -97,51 +87,18 @@ type Meter struct {
 // New makes a meter. It fails when a register shows a quantity that is not
 // simulated, when registers overlap, or on a negative base.
 func New(c Config) (*Meter, error) {
-	if c.Share == 0 {
-		c.Share = 1000
-	}
-	if c.Ratio == 0 {
-		c.Ratio = 1
-	}
-	if c.Share < 0 || c.Ratio < 0 || c.Share > 1e6 || c.Ratio > 1e6 {
-		return nil, fmt.Errorf("meter %s: share %d and ratio %d: expected 1 to 1000000", c.Name, c.Share, c.Ratio)
-	}
 	if c.MaxRegisters == 0 {
 		c.MaxRegisters = maxWords
 	}
-	m := &Meter{name: c.Name, clock: c.Clock, maxRegisters: min(c.MaxRegisters, maxWords), refresh: c.Refresh, fault: c.Fault}
-	m.in = newInstallation(c.Seed, c.Load, c.Share, c.Ratio)
-	if c.Base != nil {
-		base, ok := parseMicro(c.Base.String())
-		if !ok || base > maxEnergy {
-			return nil, fmt.Errorf("meter %s: base %s kWh: expected 0 to 1000000 with at most 6 decimals", c.Name, c.Base)
-		}
-		m.in.base = base
+	m := &Meter{maxRegisters: min(c.MaxRegisters, maxWords)}
+	if err := m.init(c); err != nil {
+		return nil, err
 	}
 	var err error
 	if m.images, m.cells, err = newImages(c.Registers, c.Ranges); err != nil {
 		return nil, fmt.Errorf("meter %s: %w", c.Name, err)
 	}
 	return m, nil
-}
-
-// Name is the name the meter was given.
-func (m *Meter) Name() string { return m.name }
-
-// Requests is how many requests have been put to the meter.
-func (m *Meter) Requests() int64 { return m.requests.Load() }
-
-// Drawn is the primary active energy that has flowed through the meter since
-// the start, in kWh to the millionth: at the end of a load that does not
-// repeat, the exact sum of its rows (times the share).
-func (m *Meter) Drawn() drivers.Decimal {
-	return drivers.Decimal{Coef: m.in.drawn(m.clock.Elapsed()).active, Exp: microExp}
-}
-
-// Base is the energy register at the start, in kWh, before it is cut to the
-// register's resolution.
-func (m *Meter) Base() drivers.Decimal {
-	return drivers.Decimal{Coef: m.in.base, Exp: microExp}
 }
 
 // Register returns the words that stand at an address right now (for bits: 0 or
@@ -201,8 +158,13 @@ func (m *Meter) lamp(address uint16) uint64 {
 
 // update computes the state of this moment and encodes it. Called with mu held.
 func (m *Meter) update() {
-	m.in.at(m.clock.Elapsed(), &m.now)
+	m.state(m.clock.Elapsed(), &m.now)
 	m.taken = time.Now()
+	m.encode()
+}
+
+// encode puts the state into the images. Called with mu held.
+func (m *Meter) encode() {
 	for i := range m.cells {
 		c := &m.cells[i]
 		bits := m.bits(c)
@@ -218,10 +180,11 @@ func (m *Meter) update() {
 // unit or checksum), or nil to an empty one. It answers the four read functions
 // and refuses all else: 01 other functions, 02 addresses it does not have, 03
 // wrong lengths and counts. Any input is fine.
-func (m *Meter) Answer(pdu []byte) []byte { return m.appendAnswer(nil, pdu) }
+func (m *Meter) Answer(pdu []byte) []byte { return m.appendAnswer(nil, pdu, 0) }
 
-// appendAnswer is Answer into a buffer the caller keeps.
-func (m *Meter) appendAnswer(dst, pdu []byte) []byte {
+// appendAnswer is Answer into a buffer the caller keeps, with wrong values
+// where factor is not 0.
+func (m *Meter) appendAnswer(dst, pdu []byte, factor int64) []byte {
 	if len(pdu) == 0 {
 		return dst
 	}
@@ -257,6 +220,11 @@ func (m *Meter) appendAnswer(dst, pdu []byte) []byte {
 	if m.taken.IsZero() || time.Since(m.taken) >= m.refresh {
 		m.update()
 	}
+	if factor != 0 {
+		m.now.scale(factor)
+		m.encode()
+		defer m.update()
+	}
 	if table.Bits() {
 		dst = append(dst, pdu[0], byte((n+7)/8))
 		return appendPacked(dst, data)
@@ -284,20 +252,21 @@ type response struct {
 	pdu   []byte // empty: silence
 	noise []byte
 	late  time.Duration
+	n     int // of the request, from 0
+	fault Fault
 }
 
 // respond answers in the name of unit, misbehaving as told. The reply is built
 // in buf's storage.
 func (m *Meter) respond(buf []byte, unit byte, pdu []byte) response {
-	n := m.requests.Add(1) - 1
-	r := response{unit: unit, pdu: m.appendAnswer(buf[:0], pdu)}
-	if m.fault == nil {
-		return r
-	}
-	f := m.fault(int(n))
+	n, f := m.ask()
+	r := response{unit: unit, pdu: m.appendAnswer(buf[:0], pdu, f.Factor), n: n, fault: f}
 	r.noise, r.late = f.Noise, f.Late
 	if f.Exception != 0 && len(pdu) > 0 {
 		r.pdu = append(buf[:0], pdu[0]|exceptionBit, f.Exception)
+	}
+	if f.Foreign {
+		r.unit++
 	}
 	if f.Unit != 0 {
 		r.unit = f.Unit

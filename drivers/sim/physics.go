@@ -120,6 +120,15 @@ func (in *installation) at(t time.Duration, v *physical) {
 	}
 }
 
+// scale makes every value wrong by the same factor, in thousandths.
+func (v *physical) scale(factor int64) {
+	for k := range v {
+		for i := range v[k] {
+			v[k][i] = v[k][i] / 1000 * factor
+		}
+	}
+}
+
 func (v *physical) setPhase(k kind, phase int, value float64) {
 	v[k][phase] = int64(math.Round(value))
 }

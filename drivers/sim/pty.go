@@ -14,6 +14,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
+
+	"github.com/tallystick/tallystick/drivers"
 )
 
 // PTY is the meters' end of a pseudo-terminal that stands for a serial line.
@@ -130,4 +132,30 @@ func makeRaw(f *os.File) error {
 	t.Cflag |= unix.CS8 | unix.CREAD | unix.CLOCAL
 	t.Cc[unix.VMIN], t.Cc[unix.VTIME] = 1, 0
 	return unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, t)
+}
+
+// Settings are those with which the other side has set the port. A
+// pseudo-terminal keeps the speed, but drops parity and data bits from c_cflag;
+// whether parity is checked (INPCK) and which it would be (PARODD) stays, and
+// that is how programs set a port with parity.
+func (p *PTY) Settings() (drivers.Settings, bool) {
+	var t *unix.Termios
+	slave, err := p.slave.SyscallConn() // which, unlike Fd, may meet a Close
+	if err == nil {
+		err = slave.Control(func(fd uintptr) { t, _ = unix.IoctlGetTermios(int(fd), unix.TCGETS2) })
+	}
+	if err != nil || t == nil {
+		return drivers.Settings{}, false
+	}
+	s := drivers.Settings{Baud: int(t.Ospeed), DataBits: 8, Parity: 'N', StopBits: 1}
+	if t.Cflag&unix.PARENB != 0 || t.Iflag&unix.INPCK != 0 {
+		s.Parity = 'E'
+		if t.Cflag&unix.PARODD != 0 {
+			s.Parity = 'O'
+		}
+	}
+	if t.Cflag&unix.CSTOPB != 0 {
+		s.StopBits = 2
+	}
+	return s, true
 }

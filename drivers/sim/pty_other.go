@@ -5,6 +5,8 @@ package sim
 import (
 	"errors"
 	"os"
+
+	"github.com/tallystick/tallystick/drivers"
 )
 
 // PTY is the meters' end of a pseudo-terminal; there is none on this system.
@@ -20,3 +22,6 @@ func OpenPTY(string) (*PTY, error) {
 
 // Path is what the other side would open.
 func (p *PTY) Path() string { return p.Device }
+
+// Settings are not known.
+func (p *PTY) Settings() (drivers.Settings, bool) { return drivers.Settings{}, false }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
-	"net"
 	"time"
 )
 
@@ -25,54 +24,7 @@ const (
 // each byte is passed on when it, and the up to 15 that share the UART's buffer
 // with it, would have arrived.
 func ServeRTU(ctx context.Context, rw io.ReadWriteCloser, units Units, timing Timing) error {
-	stop := context.AfterFunc(ctx, func() { rw.Close() })
-	defer stop()
-	defer rw.Close()
-	err := serveRTU(ctx, rw, units, timing)
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
-func serveRTU(ctx context.Context, rw io.ReadWriter, units Units, timing Timing) error {
-	var in [2 * maxRTU]byte
-	var pdu, out [maxRTU]byte
-	have := 0
-	var last time.Time // when in[:have] arrived
-	for {
-		n, err := rw.Read(in[have:])
-		if err != nil {
-			return err
-		}
-		arrived := time.Now()
-		if have > 0 && arrived.Sub(last) > stale {
-			copy(in[:], in[have:have+n])
-			have = 0
-		}
-		have, last = have+n, arrived
-		for have > 0 {
-			skip, size := scanRequest(in[:have])
-			frame := in[skip : skip+size]
-			if m := unitOf(units, frame); m != nil {
-				r := m.respond(pdu[:], frame[0], frame[1:size-2])
-				reply := append(out[:0], r.noise...)
-				if len(r.pdu) > 0 {
-					reply = appendRTU(reply, r.unit, r.pdu)
-				}
-				if err := pace(ctx, rw, reply, arrived.Add(r.late), size, timing); err != nil {
-					return err
-				}
-			}
-			have = copy(in[:], in[skip+size:have])
-			if size == 0 {
-				break
-			}
-		}
-		if have > maxRTU {
-			have = copy(in[:], in[have-maxRTU:have])
-		}
-	}
+	return serve(ctx, rw, &wire{rw: rw, ears: []*ear{{Listener: units, timing: timing}}})
 }
 
 func unitOf(units Units, frame []byte) *Meter {
@@ -156,13 +108,4 @@ func crc16(b []byte) uint16 {
 		}
 	}
 	return crc
-}
-
-// ServeRTUOverTCP is a serial server: RTU frames in a TCP stream, each
-// connection served as by ServeRTU. It closes ln and returns nil when ctx is
-// done.
-func ServeRTUOverTCP(ctx context.Context, ln net.Listener, units Units, timing Timing) error {
-	return accept(ctx, ln, func(ctx context.Context, conn net.Conn) error {
-		return ServeRTU(ctx, conn, units, timing)
-	})
 }

@@ -69,12 +69,17 @@ func bus(t *testing.T, timing Timing, fault func(int) Fault) (end net.Conn, stop
 // moment of the last byte.
 func exchange(t *testing.T, conn net.Conn, request []byte) (reply []byte, took time.Duration) {
 	t.Helper()
+	return exchangeFor(t, conn, request, time.Second)
+}
+
+func exchangeFor(t *testing.T, conn net.Conn, request []byte, wait time.Duration) (reply []byte, took time.Duration) {
+	t.Helper()
 	start := time.Now()
 	if _, err := conn.Write(request); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 512)
-	conn.SetReadDeadline(start.Add(time.Second))
+	conn.SetReadDeadline(start.Add(wait))
 	for {
 		n, err := conn.Read(buf)
 		if err != nil {
@@ -166,6 +171,11 @@ func TestFaultsOverRTU(t *testing.T) {
 		{Unit: 9},
 		{Noise: unhex("FF 00")},
 		{Noise: unhex("AA"), Silent: true},
+		{Foreign: true},
+		{Cut: 2},
+		{Factor: 2000},
+		{}, // the truth again
+		{Noise: unhex("68"), Cut: 100},
 	}
 	want := [][]byte{
 		appendRTU(nil, 3, unhex("03 02 2EE0")),
@@ -175,6 +185,11 @@ func TestFaultsOverRTU(t *testing.T) {
 		appendRTU(nil, 9, unhex("03 02 2EE0")),
 		append(unhex("FF 00"), appendRTU(nil, 3, unhex("03 02 2EE0"))...),
 		unhex("AA"),
+		appendRTU(nil, 4, unhex("03 02 2EE0")),
+		appendRTU(nil, 3, unhex("03 02 2EE0"))[:5],
+		appendRTU(nil, 3, unhex("03 02 5DC0")),
+		appendRTU(nil, 3, unhex("03 02 2EE0")),
+		unhex("68"),
 	}
 	synctest.Test(t, func(t *testing.T) {
 		conn, stop := bus(t, Timing{}, func(n int) Fault { return script[n] })

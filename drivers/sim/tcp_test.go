@@ -66,18 +66,6 @@ func TestServeTCP(t *testing.T) {
 	}
 }
 
-func TestServeRTUOverTCP(t *testing.T) {
-	m := meterOfConstants(t)
-	conn := serveOn(t, func(ctx context.Context, ln net.Listener) error {
-		return ServeRTUOverTCP(ctx, ln, Units{3: m}, Timing{})
-	})
-	conn.Write(appendRTU(nil, 3, unhex("03 0000 0001")))
-	got := make([]byte, 7)
-	if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, appendRTU(nil, 3, unhex("03 02 2EE0"))) {
-		t.Errorf("% X, %v", got, err)
-	}
-}
-
 // fifty is a meter with 20 float values in 40 registers.
 func fifty(t testing.TB, refresh time.Duration) *Meter {
 	t.Helper()
