@@ -581,52 +581,101 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func TestDetect(t *testing.T) {
+func TestSearch(t *testing.T) {
 	settings := drivers.Settings{Baud: 2400, DataBits: 8, Parity: 'E', StopBits: 1}
+	search := func(b *bus) (found []string, err error) {
+		err = Search(context.Background(), b, settings, time.Second, func(meter byte, a string) {
+			found = append(found, fmt.Sprintf("%02X %s", meter, a))
+		})
+		return found, err
+	}
 	for name, c := range map[string]struct {
 		prepare func(*bus)
 		asked   int
 	}{
-		"at once":                  {func(b *bus) {}, 1},
-		"asleep":                   {func(b *bus) { b.asleep = 1 }, 2},
-		"low byte first":           {func(b *bus) { b.order = "low" }, 2},
-		"no address to read":       {func(b *bus) { delete(b.payload, 0x810A); b.refuse = true }, 3},
-		"of its own type, by 901F": {func(b *bus) { b.order = "low"; b.asleep = 4; delete(b.payload, 0x810A) }, 8},
+		"high byte first":  {func(b *bus) { b.order = "high" }, 2},
+		"low byte first":   {func(b *bus) { b.order = "low" }, 2},
+		"no water to read": {func(b *bus) { delete(b.payload, 0x901F) }, 3},
 	} {
 		b := newBus(t)
 		c.prepare(b)
-		meter, address, err := Detect(context.Background(), b, settings, 0)
-		if meter != 0x10 || address != printed || err != nil || len(b.asked) != c.asked {
-			t.Errorf("%s: %02X %s %v after %v", name, meter, address, err, b.asked)
+		found, err := search(b)
+		if err != nil || !slices.Equal(found, []string{"10 " + printed}) || len(b.asked) != c.asked {
+			t.Errorf("%s: %v %v after %v", name, found, err, b.asked)
 		}
-		if b.last.Settings != settings || b.last.Timeout != DefaultTimeout {
+		if b.last.Settings != settings || b.last.Timeout != time.Second {
 			t.Errorf("%s: %+v", name, b.last)
 		}
 	}
 	b := newBus(t)
 	b.asleep = 99
-	if _, _, err := Detect(context.Background(), b, settings, time.Second); err == nil ||
-		err.Error() != "read data 901F of any meter: timeout after 1s" || len(b.asked) != 16 {
-		t.Errorf("%v after %v", err, b.asked)
+	if found, err := search(b); found != nil || err != nil || len(b.asked) != 4 {
+		t.Errorf("%v %v after %v", found, err, b.asked)
 	}
 	b.fault = func(int) *drivers.Fault {
 		return &drivers.Fault{Kind: drivers.Disconnected, Err: errors.New("line a: port is gone")}
 	}
 	b.asked = nil
-	if _, _, err := Detect(context.Background(), b, settings, time.Second); err == nil ||
-		err.Error() != "read address 810A of any meter: line a: port is gone" || len(b.asked) != 1 {
+	if _, err := search(b); err == nil || err.Error() != "read data 901F of any meter: line a: port is gone" || len(b.asked) != 1 {
 		t.Errorf("%v after %v", err, b.asked)
 	}
 	// The echo of the question, or an answer that still has the wildcard, is
 	// no address.
 	b = newBus(t)
-	b.spoil = func(int, []byte) []byte { return bytes.Clone(b.last.Request) }
-	if _, address, err := Detect(context.Background(), b, settings, time.Second); err == nil {
-		t.Errorf("detected %s in an echo", address)
+	b.address = wildcard
+	if found, _ := search(b); found != nil {
+		t.Errorf("found %v", found)
 	}
-	b.spoil, b.address = nil, wildcard
-	if _, address, err := Detect(context.Background(), b, settings, time.Second); err == nil {
-		t.Errorf("detected %s", address)
+}
+
+// shared is a line on which several meters hear everything and answer at once.
+type shared []*bus
+
+func (s shared) Exchange(ctx context.Context, x drivers.Exchange) ([]byte, error) {
+	var all []byte
+	for _, b := range s {
+		_, size := hunt(x.Request, func(frame) bool { return true })
+		f := parse(x.Request[len(x.Request)-size:])
+		if b.address.matches(f.address) {
+			for i, c := range b.frame(0x81, "90 1F 01 "+water) {
+				if i < len(all) {
+					all[i] &= c
+				} else {
+					all = append(all, c)
+				}
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil, &drivers.Fault{Kind: drivers.Timeout, Err: errors.New("timeout")}
+	}
+	if skip, size := x.Match(all); size > 0 {
+		return all[skip : skip+size], nil
+	}
+	return nil, &drivers.Fault{Kind: drivers.BadFrame, Err: errors.New("no reply")}
+}
+
+func TestSearchTellsMetersThatAnswerAtOnce(t *testing.T) {
+	var line shared
+	var want []string
+	for _, printed := range []string{"78330000000112", "78330000000212", "78330000000037"} {
+		b := newBus(t)
+		a, err := parseAddress(printed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.address = a
+		line = append(line, b)
+		want = append(want, printed)
+	}
+	var found []string
+	if err := Search(context.Background(), line, drivers.Settings{}, 0, func(_ byte, a string) { found = append(found, a) }); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(found)
+	slices.Sort(want)
+	if !slices.Equal(found, want) {
+		t.Fatalf("found %v, want %v", found, want)
 	}
 }
 
