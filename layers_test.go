@@ -46,6 +46,7 @@ var may = map[string][]string{
 	"configs":                      {"configs/strict"},
 	"configs/strict":               {},
 	"cmd/internal/cli":             {},
+	"cmd/internal/scan":            {"drivers", "drivers/*"},
 	"cmd/internal/broker":          {"configs", "uplink", "uplink/mqtt"},
 	// The only place where the field side, the log and the uplink meet; shared
 	// by the agent's binary and the demo.

@@ -122,7 +122,7 @@ func ChannelOf(q drivers.Quantity) evidence.Channel {
 		return evidence.VoltageCurrent
 	case "Hz":
 		return evidence.Frequency
-	case "m3", "m3/h", "l", "l/h":
+	case "m3", "m3/h", "l", "l/h", "GJ", "MJ", "°C":
 		return evidence.WaterGas
 	case "var", "kvarh", "VA", "kVAh", "deg", "%":
 		return evidence.Reactive

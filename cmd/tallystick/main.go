@@ -56,7 +56,7 @@ sends signed evidence to the lenders the factory chose.
 	root.AddCommand(
 		newCheckCommand(a), newReadCommand(a), newRunCommand(a), newServiceCommand(a),
 		newLogCommand(a), newKeyCommand(a), newProfileCommand(),
-		newDecodeCommand(a), newRawCommand(a),
+		newDecodeCommand(a), newRawCommand(a), newScanCommand(a),
 	)
 	return root
 }

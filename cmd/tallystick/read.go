@@ -17,7 +17,6 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
-	"github.com/tallystick/tallystick/drivers/profile"
 )
 
 func newReadCommand(a *app) *cobra.Command {
@@ -80,7 +79,7 @@ type polled struct {
 }
 
 func newReader(site *configs.Site) (*reader, error) {
-	lib, err := profile.Builtin()
+	lib, err := assembly.Library(site.Profiles)
 	if err != nil {
 		return nil, err
 	}

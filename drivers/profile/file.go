@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,15 +20,21 @@ type file struct {
 	Name         name          `yaml:"name" required:"true"`
 	Vendor       string        `yaml:"vendor" required:"true"`
 	Class        string        `yaml:"class" required:"true"`
+	Protocol     string        `yaml:"protocol"`
 	Serial       string        `yaml:"serial" required:"true"`
-	Unit         uint8         `yaml:"unit" required:"true"`
+	Unit         uint8         `yaml:"unit"`
 	Secondary    bool          `yaml:"secondary"`
 	MaxRegisters int           `yaml:"max_registers"`
 	Timeout      time.Duration `yaml:"timeout"`
 	Gap          time.Duration `yaml:"gap"`
 	Ranges       []stretch     `yaml:"ranges"`
-	Kinds        []kind        `yaml:"kinds" required:"true"`
-	Registers    []register    `yaml:"registers" required:"true"`
+	Kinds        []kind        `yaml:"kinds"`
+	Registers    []register    `yaml:"registers"`
+	MeterType    uint8         `yaml:"meter_type"`
+	Wakeup       int           `yaml:"wakeup"`
+	Blocks       []string      `yaml:"blocks"`
+	Items        []item        `yaml:"items"`
+	Identity     identity      `yaml:"identity"`
 	Caveats      []string      `yaml:"caveats"`
 	Sources      []string      `yaml:"sources" required:"true"`
 }
@@ -54,7 +61,38 @@ type kind struct {
 	Resolution power    `yaml:"resolution"`
 	Min        decimal  `yaml:"min"`
 	Max        decimal  `yaml:"max"`
+	Mask       uint16   `yaml:"mask"`
 	Invalid    []uint64 `yaml:"invalid"`
+	life
+}
+
+// life is what a quantity's values can do over time.
+type life struct {
+	Counter bool          `yaml:"counter"`
+	Digits  int           `yaml:"digits"`
+	MaxRate decimal       `yaml:"max_rate"`
+	Frozen  time.Duration `yaml:"frozen_after"`
+}
+
+// item is a quantity of a meter that names its data.
+type item struct {
+	Quantity   string  `yaml:"quantity" required:"true"`
+	ID         string  `yaml:"id" required:"true"`
+	Part       int     `yaml:"part"`
+	Unit       string  `yaml:"unit"`
+	Resolution power   `yaml:"resolution"`
+	Format     string  `yaml:"format"`
+	Min        decimal `yaml:"min"`
+	Max        decimal `yaml:"max"`
+	Default    bool    `yaml:"default"`
+	life
+}
+
+// identity says where a meter keeps its serial number.
+type identity struct {
+	Table   table  `yaml:"table"`
+	Address uint16 `yaml:"address"`
+	Count   uint16 `yaml:"count"`
 }
 
 type register struct {
@@ -65,7 +103,10 @@ type register struct {
 }
 
 // Defaults implements strict.Defaulter.
-func (f *file) Defaults() { f.MaxRegisters, f.Timeout = 125, time.Second }
+func (f *file) Defaults() { f.Protocol, f.MaxRegisters, f.Timeout = Modbus, 125, time.Second }
+
+// Defaults implements strict.Defaulter.
+func (i *item) Defaults() { i.Default = true }
 
 // Defaults implements strict.Defaulter.
 func (r *register) Defaults() { r.Default = true }
@@ -84,7 +125,7 @@ func (t *table) UnmarshalText(b []byte) error {
 
 // UnmarshalText reads "uint16" and so on.
 func (t *typ) UnmarshalText(b []byte) error {
-	return choose(t, string(b), "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "bit")
+	return choose(t, string(b), "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "bit", "float64", "bcd16", "bcd32")
 }
 
 // UnmarshalText reads "ABCD" and so on.
@@ -174,13 +215,16 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 	if f.Version < 1 {
 		c.fault(&f.Version, strict.CodeValue, "version: %d, expected 1 or more", f.Version)
 	}
-	if f.Class != "meter" && f.Class != "dio" {
-		c.fault(&f.Class, strict.CodeValue, "class: %q is not one of meter, dio", f.Class)
+	if !slices.Contains(classes(), f.Class) {
+		c.fault(&f.Class, strict.CodeValue, "class: %q is not one of %s", f.Class, strings.Join(classes(), ", "))
+	}
+	if !slices.Contains(protocols(), f.Protocol) {
+		c.fault(&f.Protocol, strict.CodeValue, "protocol: %q is not one of %s", f.Protocol, strings.Join(protocols(), ", "))
 	}
 	if !serialForm.MatchString(f.Serial) {
 		c.fault(&f.Serial, strict.CodeValue, "serial: %q, expected settings like 9600 8N1", f.Serial)
 	}
-	if f.Unit < 1 || f.Unit > 247 {
+	if f.Protocol == Modbus && (f.Unit < 1 || f.Unit > 247) {
 		c.fault(&f.Unit, strict.CodeValue, "unit: %d, expected 1 to 247", f.Unit)
 	}
 	if f.MaxRegisters < 1 || f.MaxRegisters > 125 {
@@ -194,7 +238,8 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 	}
 	p := &Profile{
 		ID: f.ID, Version: f.Version, Name: Text(f.Name), Vendor: f.Vendor, Class: f.Class,
-		Serial: f.Serial, Unit: f.Unit, Secondary: f.Secondary,
+		Protocol: f.Protocol, Serial: f.Serial, Unit: f.Unit, Secondary: f.Secondary,
+		MeterType: f.MeterType, Wakeup: f.Wakeup, Blocks: f.Blocks, Lives: map[string]Life{},
 		MaxRegisters: f.MaxRegisters, Timeout: f.Timeout, Gap: f.Gap,
 		Caveats: f.Caveats, Sources: f.Sources,
 	}
@@ -205,7 +250,7 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 		}
 		p.Ranges = append(p.Ranges, drivers.Range{Table: drivers.Table(r.Table), Address: r.From, Last: r.To})
 	}
-	kinds, names := c.kinds(f)
+	kinds, lives, names := c.kinds(f)
 	quantities := make(map[string]*register)
 	places := make(map[[2]uint16]*register)
 	for i := range f.Registers {
@@ -230,21 +275,118 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 			c.fault(&r.Address, strict.CodeValue, "address 0x%04X: %d registers end beyond 0xFFFF", r.Address, words)
 		}
 		k.Name, k.Address = r.Quantity, r.Address
+		p.Lives[r.Quantity] = lives[r.Kind]
 		if r.Default {
 			p.Registers = append(p.Registers, k)
 		} else {
 			p.optional = append(p.optional, k)
 		}
 	}
-	if len(p.Registers) == 0 {
+	if f.Protocol != Modbus {
+		c.items(f, p, quantities)
+	} else if len(p.Registers) == 0 {
 		c.fault(&f.Registers, strict.CodeValue, "registers: none is read by default")
+	}
+	c.belongs(f)
+	if f.Identity.Count > 0 {
+		p.Identity = &drivers.Range{Table: drivers.Table(f.Identity.Table), Address: f.Identity.Address, Last: f.Identity.Address + f.Identity.Count - 1}
 	}
 	return p, strict.Limit(name, c.faults, 0)
 }
 
+// belongs reports keys of one protocol in a profile of another.
+func (c *checker) belongs(f *file) {
+	for _, k := range []struct {
+		name   string
+		field  any
+		modbus bool
+	}{
+		{"registers", &f.Registers, true}, {"kinds", &f.Kinds, true}, {"ranges", &f.Ranges, true}, {"unit", &f.Unit, true},
+		{"max_registers", &f.MaxRegisters, true}, {"identity", &f.Identity, true},
+		{"items", &f.Items, false}, {"blocks", &f.Blocks, false}, {"wakeup", &f.Wakeup, false}, {"meter_type", &f.MeterType, false},
+	} {
+		if c.at.Has(k.field) && k.modbus != (f.Protocol == Modbus) {
+			c.fault(k.field, strict.CodeValue, "%s: a profile for %s has no such key", k.name, f.Protocol)
+		}
+	}
+}
+
+// items reads the quantities of a protocol that names its data. What an id may
+// be, the driver says.
+func (c *checker) items(f *file, p *Profile, quantities map[string]*register) {
+	taken := make(map[string]*item)
+	for i := range f.Items {
+		it := &f.Items[i]
+		if !quantityForm.MatchString(it.Quantity) {
+			c.fault(&it.Quantity, strict.CodeValue, "quantity: %q, expected lower-case letters, digits and underscores", it.Quantity)
+		}
+		if other := taken[it.Quantity]; other != nil {
+			c.fault(&it.Quantity, strict.CodeDuplicate, "quantity %q is already at %v", it.Quantity, c.at.Of(&other.Quantity))
+		}
+		taken[it.Quantity] = it
+		d := drivers.Item{
+			Quantity: drivers.Quantity{Name: it.Quantity, Unit: it.Unit, Exp: int8(it.Resolution)},
+			ID:       it.ID, Part: it.Part, Format: it.Format,
+		}
+		d.Limited, d.Min, d.Max = c.limits(&it.Quantity, "quantity "+it.Quantity, &it.Min, &it.Max, d.Exp)
+		p.Lives[it.Quantity] = c.life(&it.life, d.Exp)
+		if it.Default {
+			p.Items = append(p.Items, d)
+		} else {
+			p.optionalItems = append(p.optionalItems, d)
+		}
+	}
+	if len(p.Items) == 0 {
+		c.fault(&f.Items, strict.CodeValue, "items: none is read by default")
+	}
+}
+
+// life turns the end of a counter and the fastest change into units of the
+// resolution.
+func (c *checker) life(l *life, exp int8) (out Life) {
+	out.Counter, out.Frozen = l.Counter, l.Frozen
+	if l.Digits != 0 {
+		if !l.Counter || l.Digits < 1 || l.Digits > 18 {
+			c.fault(&l.Digits, strict.CodeValue, "digits: %d, expected 1 to 18 of a counter", l.Digits)
+		} else {
+			out.Modulus = 1
+			for range l.Digits {
+				out.Modulus *= 10
+			}
+		}
+	}
+	if c.at.Has(&l.MaxRate) {
+		out.MaxRate = c.limit(&l.MaxRate, "max_rate", exp)
+	}
+	return out
+}
+
+// limits reads min and max, which come together or not at all.
+func (c *checker) limits(at any, what string, lo, hi *decimal, exp int8) (limited bool, low, high int64) {
+	switch {
+	case c.at.Has(lo) != c.at.Has(hi):
+		c.fault(at, strict.CodeMissing, "%s has only one of min and max", what)
+	case c.at.Has(lo):
+		low, high = c.limit(lo, "min", exp), c.limit(hi, "max", exp)
+		if low > high {
+			c.fault(lo, strict.CodeValue, "min is more than max")
+		}
+		return true, low, high
+	}
+	return false, 0, 0
+}
+
+func classes() []string {
+	return []string{"meter", "dio", "plc", "vfd", "inverter", "water", "heat", "gas"}
+}
+
+func protocols() []string {
+	return []string{Modbus, "dlt645-2007", "dlt645-1997", "cjt188", "iec62056-21"}
+}
+
 // kinds makes a register without quantity and address of every kind.
-func (c *checker) kinds(f *file) (kinds map[string]drivers.Register, names []string) {
-	kinds = make(map[string]drivers.Register)
+func (c *checker) kinds(f *file) (kinds map[string]drivers.Register, lives map[string]Life, names []string) {
+	kinds, lives = make(map[string]drivers.Register), make(map[string]Life)
 	for i := range f.Kinds {
 		k := &f.Kinds[i]
 		if _, ok := kinds[k.Name]; ok {
@@ -256,31 +398,26 @@ func (c *checker) kinds(f *file) (kinds map[string]drivers.Register, names []str
 		r := drivers.Register{
 			Quantity: drivers.Quantity{Unit: k.Unit, Exp: int8(k.Resolution)},
 			Table:    drivers.Table(k.Table), Type: drivers.Type(k.Type), Order: drivers.WordOrder(k.Order),
-			Scale: int8(k.Scale), Invalid: k.Invalid,
+			Scale: int8(k.Scale), Mask: k.Mask, Invalid: k.Invalid,
+		}
+		if k.Mask != 0 && r.Type != drivers.Uint16 {
+			c.fault(&k.Mask, strict.CodeValue, "mask: only a uint16 has one")
 		}
 		if r.Table.Bits() != (r.Type == drivers.Bit) {
 			c.fault(&k.Type, strict.CodeValue, "type: a bit is in table coil or discrete, everything else in holding or input")
 		}
-		if r.Type != drivers.Float32 && k.Resolution != k.Scale {
+		if r.Type != drivers.Float32 && r.Type != drivers.Float64 && k.Resolution != k.Scale {
 			c.fault(&k.Resolution, strict.CodeValue, "resolution: an integer keeps the resolution of its scale")
 		}
 		if words := r.Type.Words(); r.Type != drivers.Bit && words > f.MaxRegisters {
 			c.fault(&k.Type, strict.CodeValue, "type: needs %d registers, max_registers is %d", words, f.MaxRegisters)
 		}
-		if c.at.Has(&k.Min) != c.at.Has(&k.Max) {
-			c.fault(&k.Name, strict.CodeMissing, "kind %q has only one of min and max", k.Name)
-		} else if c.at.Has(&k.Min) {
-			r.Limited = true
-			r.Min = c.limit(&k.Min, "min", r.Exp)
-			r.Max = c.limit(&k.Max, "max", r.Exp)
-			if r.Min > r.Max {
-				c.fault(&k.Min, strict.CodeValue, "min is more than max")
-			}
-		}
+		r.Limited, r.Min, r.Max = c.limits(&k.Name, fmt.Sprintf("kind %q", k.Name), &k.Min, &k.Max, r.Exp)
+		lives[k.Name] = c.life(&k.life, r.Exp)
 		kinds[k.Name] = r
 		names = append(names, k.Name)
 	}
-	return kinds, names
+	return kinds, lives, names
 }
 
 // limit is d in units of the resolution.

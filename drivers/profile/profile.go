@@ -6,8 +6,11 @@ package profile
 import (
 	"crypto/sha256"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,9 +31,11 @@ type Profile struct {
 	Version int    // raised whenever a reading would come out differently
 	Name    Text
 	Vendor  string
-	Class   string // "meter" or "dio" (digital inputs and outputs)
-	Serial  string // line settings the device leaves the factory with: "9600 8N1"
-	Unit    uint8  // unit number it leaves the factory with
+	Class   string // "meter", "dio" (digital inputs and outputs), "water", ...
+	// Protocol is Modbus or the word of the protocol in a site file.
+	Protocol string
+	Serial   string // line settings the device leaves the factory with: "9600 8N1"
+	Unit     uint8  // Modbus: unit number it leaves the factory with
 	// Secondary says that the values are those of the secondary side of
 	// current and voltage transformers: CT and PT ratios apply.
 	Secondary    bool
@@ -39,16 +44,53 @@ type Profile struct {
 	Gap          time.Duration // least pause between two requests
 	Ranges       []drivers.Range
 	Registers    []drivers.Register // read unless a site asks for others
-	Caveats      []string           // what is not certain, what to look out for
-	Sources      []string           // where the facts come from
-	Hash         [32]byte           // SHA-256 of the file
+	// Identity is where a Modbus device keeps its serial number as text; nil
+	// where nobody knows.
+	Identity *drivers.Range
 
-	optional []drivers.Register
+	// Of protocols that name their data.
+	Items     []drivers.Item // read unless a site asks for others
+	Blocks    []string       // identifiers of blocks the device answers
+	Wakeup    int            // FE bytes before a request; 0: the driver's own number
+	MeterType uint8          // CJ/T 188: the type byte
+
+	Lives   map[string]Life // by quantity: what its values can do over time
+	Caveats []string        // what is not certain, what to look out for
+	Sources []string        // where the facts come from
+	Hash    [32]byte        // SHA-256 of the file
+
+	optional      []drivers.Register
+	optionalItems []drivers.Item
+}
+
+// Modbus is the protocol of every profile with registers, whatever the framing.
+const Modbus = "modbus"
+
+// Life is what the values of a quantity can do over time.
+type Life struct {
+	Counter bool          // only ever grows, but for its end
+	Modulus int64         // where a counter begins anew, in units of its resolution; 0: not known
+	MaxRate int64         // most change in an hour, in units of its resolution; 0: any
+	Frozen  time.Duration // longest that a value which lives stays the same; 0: for ever
 }
 
 // All returns every register the device is known to have, those of Registers
 // first.
 func (p *Profile) All() []drivers.Register { return slices.Concat(p.Registers, p.optional) }
+
+// AllItems is All for a protocol that names its data.
+func (p *Profile) AllItems() []drivers.Item { return slices.Concat(p.Items, p.optionalItems) }
+
+// Quantities are the names of everything the device is known to measure.
+func (p *Profile) Quantities() (names []string) {
+	for _, r := range p.All() {
+		names = append(names, r.Name)
+	}
+	for _, i := range p.AllItems() {
+		names = append(names, i.Name)
+	}
+	return names
+}
 
 // Faults are all the faults of a profile's file, in its order.
 type Faults []strict.Fault
@@ -99,6 +141,38 @@ func Builtin() (*Library, error) {
 		l.profiles[p.ID] = p
 	}
 	return l, nil
+}
+
+// AddDir adds the profiles in the files *.yaml of a directory. Its error lists
+// the faults of all of them. A profile cannot take the place of another.
+func (l *Library) AddDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if e.IsDir() || filepath.Ext(e.Name()) != ".yaml" {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		content, err := os.ReadFile(path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		p, err := Parse(path, content)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if _, taken := l.profiles[p.ID]; taken {
+			errs = append(errs, fmt.Errorf("%s: the id %s is another profile's: choose an id of your own", path, p.ID))
+			continue
+		}
+		l.profiles[p.ID] = p
+	}
+	return errors.Join(errs...)
 }
 
 // IDs returns the ids of all profiles in alphabetical order.

@@ -24,6 +24,9 @@ func TestRequestsPerPoll(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if p.Protocol != profile.Modbus {
+			continue
+		}
 		m, err := modbus.New(modbus.Config{Name: id, Unit: 1, Registers: p.Registers, Ranges: p.Ranges, MaxRegisters: p.MaxRegisters}, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 func Load(path string) (*configs.Site, error) {
 	var lib *profile.Library
 	site, err := configs.LoadSite(path, func(dir string) (_ configs.Profiles, err error) {
-		if lib, err = profile.Builtin(); err != nil {
+		if lib, err = Library(dir); err != nil {
 			return nil, err
 		}
 		return known(lib)

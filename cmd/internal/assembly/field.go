@@ -5,13 +5,18 @@
 package assembly
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
 
 	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/cjt188"
+	"github.com/tallystick/tallystick/drivers/dlt645"
+	"github.com/tallystick/tallystick/drivers/iec62056"
 	"github.com/tallystick/tallystick/drivers/line"
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
@@ -25,13 +30,19 @@ func known(lib *profile.Library) (configs.Profiles, error) {
 		if err != nil {
 			return nil, err
 		}
-		k := configs.Profile{Protocol: "modbus"}
-		for _, r := range p.All() {
-			k.Quantities = append(k.Quantities, r.Name)
-		}
-		all[id] = k
+		all[id] = configs.Profile{Protocol: p.Protocol, Quantities: p.Quantities()}
 	}
 	return all, nil
+}
+
+// Library is the profiles a site may use: those of the program, and those in
+// the directory dir, where it is not empty.
+func Library(dir string) (*profile.Library, error) {
+	lib, err := profile.Builtin()
+	if err == nil && dir != "" {
+		err = lib.AddDir(dir)
+	}
+	return lib, err
 }
 
 // Lines builds the lines of a site with the meters on them. Nothing is opened
@@ -69,40 +80,105 @@ func newMeter(m *configs.Meter, lib *profile.Library, bus drivers.Exchanger) (ag
 	if err != nil {
 		return agent.Meter{}, err
 	}
-	registers := p.Registers
-	if len(m.Quantities) > 0 {
-		registers = slices.DeleteFunc(slices.Clone(p.All()), func(r drivers.Register) bool {
-			return !slices.Contains(m.Quantities, r.Name)
-		})
-	}
-	framing := modbus.RTU
-	if m.Protocol == configs.ModbusTCP {
-		framing = modbus.TCP
-	}
-	unit, err := strconv.ParseUint(string(m.Address), 10, 8)
-	if err != nil {
-		return agent.Meter{}, err
-	}
-	device, err := modbus.New(modbus.Config{
-		Name: string(m.Name), Unit: uint8(unit), Framing: framing,
-		Registers: registers, Ranges: p.Ranges, MaxRegisters: p.MaxRegisters,
-		Timeout: p.Timeout, Gap: p.Gap,
-	}, bus)
-	if err != nil {
-		return agent.Meter{}, err
-	}
 	am := agent.Meter{
 		Name: string(m.Name), Profile: p.ID, ProfileVersion: p.Version, ProfileHash: p.Hash,
-		Interval: m.Interval, Device: device,
+		Interval: m.Interval, Main: m.Main,
 	}
-	for _, r := range registers {
-		c := agent.Column{Quantity: r.Quantity, Multiplier: drivers.Decimal{Coef: 1}}
+	var quantities []drivers.Quantity
+	if p.Protocol == profile.Modbus {
+		quantities, err = modbusDevice(&am, m, p, bus)
+	} else {
+		quantities, err = namedDevice(&am, m, p, bus)
+	}
+	if err != nil {
+		return agent.Meter{}, err
+	}
+	for _, q := range quantities {
+		life := p.Lives[q.Name]
+		c := agent.Column{Quantity: q, Multiplier: drivers.Decimal{Coef: 1}, Rule: judge.Rule{
+			Counter: life.Counter, Modulus: life.Modulus, MaxRate: life.MaxRate, Frozen: life.Frozen,
+		}}
 		if p.Secondary {
-			c.Multiplier = multiplier(r.Unit, m.CT, m.PT)
+			c.Multiplier = multiplier(q.Unit, m.CT, m.PT)
 		}
 		am.Columns = append(am.Columns, c)
 	}
 	return am, nil
+}
+
+// chosen are the entries of a profile a site reads: those it names, or else
+// the default ones.
+func chosen[T any](m *configs.Meter, byDefault, all []T, name func(T) string) []T {
+	if len(m.Quantities) == 0 {
+		return byDefault
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(e T) bool { return !slices.Contains(m.Quantities, name(e)) })
+}
+
+func modbusDevice(am *agent.Meter, m *configs.Meter, p *profile.Profile, bus drivers.Exchanger) (quantities []drivers.Quantity, err error) {
+	registers := chosen(m, p.Registers, p.All(), func(r drivers.Register) string { return r.Name })
+	unit, err := strconv.ParseUint(string(m.Address), 10, 8)
+	if err != nil {
+		return nil, err
+	}
+	framing := map[configs.Protocol]modbus.Framing{configs.ModbusTCP: modbus.TCP, configs.ModbusASCII: modbus.ASCII}[m.Protocol]
+	device, err := modbus.New(modbus.Config{
+		Name: string(m.Name), Unit: uint8(unit), Framing: framing,
+		Registers: registers, Ranges: p.Ranges, MaxRegisters: p.MaxRegisters,
+		Timeout: p.Timeout, Gap: p.Gap, Settings: drivers.Settings(m.Serial),
+	}, bus)
+	if err != nil {
+		return nil, err
+	}
+	am.Device = device
+	if id := p.Identity; id != nil {
+		am.Identity = func(ctx context.Context) (string, error) {
+			return device.ReadString(ctx, id.Table, id.Address, id.Last-id.Address+1)
+		}
+	}
+	for _, r := range registers {
+		quantities = append(quantities, r.Quantity)
+	}
+	return quantities, nil
+}
+
+// namedDevice is a meter whose protocol names its data.
+func namedDevice(am *agent.Meter, m *configs.Meter, p *profile.Profile, bus drivers.Exchanger) (quantities []drivers.Quantity, err error) {
+	items := chosen(m, p.Items, p.AllItems(), func(i drivers.Item) string { return i.Name })
+	settings := drivers.Settings(m.Serial)
+	name, address := string(m.Name), string(m.Address)
+	switch m.Protocol {
+	case configs.DLT645v2007, configs.DLT645v1997:
+		v := dlt645.V2007
+		if m.Protocol == configs.DLT645v1997 {
+			v = dlt645.V1997
+		}
+		device, err := dlt645.New(dlt645.Config{
+			Name: name, Address: address, Version: v, Items: items, Blocks: p.Blocks,
+			Wakeup: p.Wakeup, Timeout: p.Timeout, Settings: settings,
+		}, bus)
+		if err != nil {
+			return nil, err
+		}
+		am.Device, am.Identity = device, device.Identify
+	case configs.CJT188:
+		// Its frames carry the number on its plate as their address.
+		am.Device, err = cjt188.New(cjt188.Config{
+			Name: name, Address: address, Type: p.MeterType, Items: items,
+			Wakeup: p.Wakeup, Timeout: p.Timeout, Settings: settings,
+		}, bus)
+	case configs.IEC62056:
+		am.Device, err = iec62056.New(iec62056.Config{
+			Name: name, Address: address, Items: items, Timeout: p.Timeout, Settings: settings,
+			Emulate: settings.DataBits == 8,
+		}, bus)
+	default:
+		err = fmt.Errorf("profile %s is for %s, the meter speaks %s", p.ID, p.Protocol, m.Protocol)
+	}
+	for _, i := range items {
+		quantities = append(quantities, i.Quantity)
+	}
+	return quantities, err
 }
 
 // multiplier is what a reading on the secondary side of the instrument

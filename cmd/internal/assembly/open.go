@@ -10,7 +10,6 @@ import (
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/cmd/internal/broker"
 	"github.com/tallystick/tallystick/configs"
-	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -30,7 +29,7 @@ type Options struct {
 // Open makes the agent a site file describes and takes up its history. The
 // key is made where there is neither a key nor a history.
 func Open(site *configs.Site, o Options) (*agent.Agent, error) {
-	lib, err := profile.Builtin()
+	lib, err := Library(site.Profiles)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +76,7 @@ func channels(names []configs.Channel) (cs []evidence.Channel) {
 			configs.Frequency:      evidence.Frequency,
 			configs.Timing:         evidence.Timing,
 			configs.Status:         evidence.Status,
+			configs.WaterGas:       evidence.WaterGas,
 		}[n])
 	}
 	return cs
