@@ -108,7 +108,7 @@ func TestInvalidFrames(t *testing.T) {
 		"68 01 00 00 00 00 00 68 93 06 34 33 33 33 33 33 9E 16":          "checksum 9E, computed 9D",
 		"68 01 00 00 00 00 00 68 93 06 34 33 33 33 33 33 9D 17":          "end byte 17, expected 16",
 		"68 01 00 00 00 00 00 68 93 06 34 33 33 33":                      "truncated: 14 bytes, expected 18",
-		"68 01 00 00":                                                    "truncated: 4 bytes, expected at least 12",
+		"68 01 00 00": "truncated: 4 bytes, expected at least 12",
 	} {
 		d := Describe(V2007, bytesOf(t, in))
 		if d.Valid || d.Reason != want {

@@ -1,7 +1,10 @@
 package profile
 
 import (
+	"encoding/json"
 	"errors"
+	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,8 +46,9 @@ func TestBuiltin(t *testing.T) {
 		t.Errorf("profiles %s in files %s", got, want)
 	}
 	units := [][2]string{ // every quantity has one unit in all profiles; longest names first
-		{"reactive_power", "var"}, {"apparent_power", "VA"}, {"power_factor", ""}, {"phase_angle", "deg"}, {"frequency", "Hz"}, {"reactive", "kvarh"},
+		{"reactive_power", "var"}, {"apparent_power", "VA"}, {"power_factor", ""}, {"power_pct", "%"}, {"phase_angle", "deg"}, {"frequency", "Hz"}, {"reactive", "kvarh"},
 		{"voltage", "V"}, {"current", "A"}, {"energy", "kWh"}, {"power", "W"}, {"thd", "%"}, {"di", ""}, {"do", ""},
+		{"bus_voltage", "V"}, {"speed", "rpm"}, {"run", ""}, {"idle", ""}, {"fault", ""}, {"alarm", ""}, {"iw", ""}, {"d", ""},
 	}
 	hashes := map[[32]byte]bool{}
 	for _, id := range l.IDs() {
@@ -265,4 +269,78 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The register maps beside the repository, where they are there: every profile
+// of a device in them has its registers, and reads the same numbers.
+func TestFieldMaps(t *testing.T) {
+	dir := os.Getenv("TALLY_FIELD")
+	if dir == "" {
+		dir = "../../../shared/field"
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "meters.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("no register maps beside the repository; TALLY_FIELD names their directory")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var devices []struct {
+		ID        string
+		Class     string `json:"device_class"`
+		Registers []struct {
+			Quantity, Type, Unit string
+			FC                   int
+			Addr                 uint16
+			Order                string `json:"word_order"`
+			Scale                json.Number
+		}
+	}
+	if err := json.Unmarshal(b, &devices); err != nil {
+		t.Fatal(err)
+	}
+	types := map[string]drivers.Type{"uint16": drivers.Uint16, "int16": drivers.Int16, "uint32": drivers.Uint32, "int32": drivers.Int32,
+		"int64": drivers.Int64, "float32": drivers.Float32, "float64": drivers.Float64, "bit": drivers.Bit}
+	tables := map[int]drivers.Table{1: drivers.Coil, 2: drivers.DiscreteInput, 3: drivers.HoldingRegister, 4: drivers.InputRegister}
+	l := builtin(t)
+	checked := 0
+	for _, d := range devices {
+		if len(d.Registers) == 0 {
+			continue // speaks no bus
+		}
+		p, err := l.Get(d.ID)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, r := range d.Registers {
+			if d.Class == "plc" || d.ID == "siemens-pac2200" && r.Quantity == "frequency" {
+				continue // blocks of which a profile takes some; not to be trusted
+			}
+			all := p.All()
+			i := slices.IndexFunc(all, func(q drivers.Register) bool { return q.Table == tables[r.FC] && q.Address == r.Addr })
+			if i < 0 {
+				t.Errorf("%s: no register at 0x%04X for %s", d.ID, r.Addr, r.Quantity)
+				continue
+			}
+			q := all[i]
+			order := drivers.ABCD
+			if strings.HasPrefix(r.Order, "low") && q.Type.Words() > 1 {
+				order = drivers.CDAB
+			}
+			var scale decimal
+			if err := scale.UnmarshalText([]byte(r.Scale.String())); err != nil {
+				t.Fatal(err)
+			}
+			want, ok := scale.at(min(q.Scale, 0)) // in units of 10^min(Scale, 0)
+			if has := int64(math.Pow10(int(q.Scale - min(q.Scale, 0)))); q.Type != types[r.Type] || q.Order != order || q.Unit != r.Unit && r.Unit != "" || !ok || want != has {
+				t.Errorf("%s 0x%04X %s: type %d order %d unit %s scale 10^%d, want %+v", d.ID, r.Addr, q.Name, q.Type, q.Order, q.Unit, q.Scale, r)
+			}
+			checked++
+		}
+	}
+	if checked == 0 {
+		t.Fatal("nothing was compared")
+	}
+	t.Logf("%d registers", checked)
 }

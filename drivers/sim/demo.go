@@ -9,8 +9,15 @@ import (
 )
 
 // WithProfile gives the meter the registers and limits of a device profile.
+// Registers of quantities that are not simulated (a drive's speed, an alarm) read
+// 0 within the profile's ranges and are refused elsewhere.
 func (c Config) WithProfile(p *profile.Profile) Config {
-	c.Registers, c.Ranges, c.MaxRegisters = p.All(), p.Ranges, p.MaxRegisters
+	c.Ranges, c.MaxRegisters = p.Ranges, p.MaxRegisters
+	for _, r := range p.All() {
+		if _, err := sourceOf(r.Quantity); err == nil || r.Type == drivers.Bit {
+			c.Registers = append(c.Registers, r)
+		}
+	}
 	return c
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 )
 
@@ -37,6 +38,9 @@ func TestEveryBuiltinProfile(t *testing.T) {
 			}
 			for _, r := range p.All() {
 				v, ok := m.Reading(r.Name)
+				if _, err := sourceOf(r.Quantity); err != nil && r.Type != drivers.Bit {
+					continue // a drive's speed, a controller's words
+				}
 				if !ok || v.Exp != r.Exp {
 					t.Errorf("%s: %v, %v; want a value with exponent %d", r.Name, v, ok, r.Exp)
 				}

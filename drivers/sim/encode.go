@@ -108,13 +108,22 @@ func pow10(n int) int64 {
 // Integer registers that count roll over at their width, the others stop at
 // their ends; a float32 holds the nearest it can.
 func raw(r *drivers.Register, micro int64, counter bool) uint64 {
-	if r.Type == drivers.Float32 {
+	if r.Type == drivers.Float32 || r.Type == drivers.Float64 {
 		coef := quantise(micro, r.Exp, counter)
 		text := strconv.FormatInt(coef, 10) + "e" + strconv.Itoa(int(r.Exp)-int(r.Scale))
-		f, _ := strconv.ParseFloat(text, 32) // out of range: the infinity it returns
+		// Out of range: the infinity it returns.
+		if r.Type == drivers.Float64 {
+			f, _ := strconv.ParseFloat(text, 64)
+			return math.Float64bits(f)
+		}
+		f, _ := strconv.ParseFloat(text, 32)
 		return uint64(math.Float32bits(float32(f)))
 	}
 	v := quantise(micro, r.Scale, counter)
+	if r.Type == drivers.BCD16 || r.Type == drivers.BCD32 {
+		digits, _ := strconv.ParseUint(strconv.FormatInt(max(v, 0)%pow10(4*r.Type.Words()), 10), 16, 64) // decimal digits only
+		return digits
+	}
 	width := 16 * r.Type.Words()
 	mask := uint64(math.MaxUint64) >> (64 - width)
 	if counter {
@@ -132,12 +141,16 @@ func raw(r *drivers.Register, micro int64, counter bool) uint64 {
 }
 
 // shown is the exact number an ideal reader takes from a raw pattern at the
-// register's resolution (a float32 rounded half to even, once).
+// register's resolution (a float rounded half to even, once).
 func shown(r *drivers.Register, bits uint64) drivers.Decimal {
 	switch r.Type {
-	case drivers.Float32:
+	case drivers.Float32, drivers.Float64:
+		f := math.Float64frombits(bits)
+		if r.Type == drivers.Float32 {
+			f = float64(math.Float32frombits(uint32(bits)))
+		}
 		v := new(big.Rat)
-		if v.SetFloat64(float64(math.Float32frombits(uint32(bits)))) == nil {
+		if v.SetFloat64(f) == nil {
 			return drivers.Decimal{Exp: r.Exp}
 		}
 		shift := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(r.Scale-r.Exp, r.Exp-r.Scale))), nil))
@@ -149,6 +162,9 @@ func shown(r *drivers.Register, bits uint64) drivers.Decimal {
 		return drivers.Decimal{Coef: int64(int16(bits)), Exp: r.Scale}
 	case drivers.Int32:
 		return drivers.Decimal{Coef: int64(int32(bits)), Exp: r.Scale}
+	case drivers.BCD16, drivers.BCD32:
+		v, _ := strconv.ParseInt(strconv.FormatUint(bits, 16), 10, 64)
+		return drivers.Decimal{Coef: v, Exp: r.Scale}
 	}
 	return drivers.Decimal{Coef: int64(bits), Exp: r.Scale}
 }

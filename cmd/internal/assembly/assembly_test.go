@@ -18,6 +18,10 @@ func TestRequestsPerPoll(t *testing.T) {
 	}
 	want := map[string]int{
 		"acrel-adw300": 4, "acrel-dtsd1352": 7, "chint-dtsu666": 5, "eastron-sdm630": 1, "schneider-pm5110": 5, "waveshare-8di": 1,
+		"carlo-gavazzi-em24": 8, "carlo-gavazzi-em340": 7, "chint-ddsu666": 5, "delta-dvp": 2, "delta-vfd-e": 2, "dio-8ch": 1,
+		"eastron-sdm120": 6, "eastron-sdm72dv2": 4, "huawei-sun2000": 2, "invt-goodrive": 3, "janitza-umg604": 7,
+		"mitsubishi-fx3u": 2, "peacefair-pzem016": 1, "plc-status": 1, "schneider-iem3155": 7, "siemens-pac2200": 6,
+		"siemens-s7-1200": 1, "stack-light-8di": 1, "wago-879": 3,
 	}
 	for _, id := range lib.IDs() {
 		p, err := lib.Get(id)
