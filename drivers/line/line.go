@@ -5,7 +5,10 @@
 //
 // A line promises that no byte received before a request was sent is taken for
 // its reply, and that after an unanswered request the line has fallen silent
-// before the next one goes out. It runs on Linux.
+// before the next one goes out. Every exchange may bring line settings of its
+// own, so that meters of several protocols and speeds share a pair. A Station is
+// one device's place on the line: it keeps a dead device from costing the others
+// their time. It runs on Linux.
 package line
 
 import (
@@ -28,11 +31,19 @@ const (
 	// writeTimeout bounds handing a request to the kernel, which buffers it.
 	writeTimeout = time.Second
 
+	// guard is the least quiet time around a change of line settings. Meters at
+	// the other speed have heard what was said as garbage and need a pause that
+	// is one for them; and an adapter obeys the change by itself, up to the 16 ms
+	// an FTDI holds bytes back after it was told.
+	guard = 20 * time.Millisecond
+
 	firstRetry = 500 * time.Millisecond // pause after the line was lost or could not be opened,
 	lastRetry  = 15 * time.Second       // doubled up to this one
 
-	bufferSize = 512 // more than any one frame (Modbus RTU: 256 bytes, TCP: 260)
-	excerpt    = 16  // bytes of an unusable reply quoted in a fault
+	bufferSize = 512     // more than most frames (Modbus RTU: 256 bytes, TCP: 260)
+	maxReply   = 1 << 16 // more than an IEC 62056-21 readout
+	fifo       = 64      // characters a UART may hold back before it hands over the first
+	excerpt    = 16      // bytes of an unusable reply quoted in a fault
 )
 
 // Config says what one line is. Exactly one of Serial and TCP is set.
@@ -44,47 +55,53 @@ type Config struct {
 	// crossed the wire, on the goroutine that called Exchange. The frame is
 	// valid only during the call.
 	Tap func(drivers.Frame)
+	// Warn, when set, is told once of something the port cannot do that the
+	// line goes on without, on the goroutine that called Exchange.
+	Warn func(error)
 }
 
 // port is an open serial port or TCP connection. discard throws away what has
-// already arrived, using b as scratch, and reports how much that was; the rest
-// is as in net.Conn.
+// already arrived, using b as scratch, and reports how much that was; configure
+// changes the line settings once all that was written has gone out; the rest is
+// as in net.Conn.
 type port interface {
 	Read(b []byte) (int, error)
 	Write(b []byte) (int, error)
 	SetDeadline(time.Time) error
 	SetReadDeadline(time.Time) error
 	discard(b []byte) (int, error)
+	configure(drivers.Settings) error
 	Close() error
 }
 
 // Line is one bus. All methods belong to one goroutine.
 type Line struct {
-	cfg     Config
-	char    time.Duration // time one character takes on the wire; 0 on TCP
-	silence time.Duration // least quiet time before a request; 0 on TCP
+	cfg   Config
+	sleep func(time.Duration)
 
 	dial    func(context.Context) (port, error)
 	port    port      // nil while closed
 	proven  bool      // port has carried a valid reply since it was opened
 	unclear bool      // bytes may still come that belong to no request to be made
 	last    time.Time // when the line last carried a byte, as far as known
+	// settings in force; zero on TCP, and when not known
+	settings drivers.Settings
+	took     time.Duration // from the end of the last answered request to the start of its reply
+	warned   bool
 
 	retry   time.Duration // pause after the next failure
 	retryAt time.Time     // not opened again before
 	lostBy  error         // why the line is closed
 
-	buf [bufferSize]byte // reply of the current exchange
+	buf []byte // reply of the current exchange; stays as long as it once had to be
 }
 
 // New returns the line that cfg describes. It is opened by the first exchange.
 func New(cfg Config) *Line {
-	l := &Line{cfg: cfg, retry: firstRetry}
+	l := &Line{cfg: cfg, sleep: pause, retry: firstRetry, buf: make([]byte, bufferSize)}
 	l.dial = func(ctx context.Context) (port, error) { return dialTCP(ctx, cfg.TCP) }
 	if cfg.Serial != nil {
-		l.dial = func(context.Context) (port, error) { return openSerial(*cfg.Serial) }
-		l.char = cfg.Serial.Characters(1)
-		l.silence = cfg.Serial.Silence()
+		l.dial = func(context.Context) (port, error) { return openSerial(*cfg.Serial, lockFolder, l.warn) }
 	}
 	return l
 }
@@ -109,13 +126,19 @@ func (l *Line) Close() error {
 // once while the line waits before it tries again) or Skipped (ctx ended,
 // noticed within 100 ms).
 func (l *Line) Exchange(ctx context.Context, x drivers.Exchange) ([]byte, error) {
+	return l.exchangeWithin(ctx, &x, x.Timeout)
+}
+
+// exchangeWithin is Exchange for a reply that begins within first or x.Timeout,
+// whichever is shorter.
+func (l *Line) exchangeWithin(ctx context.Context, x *drivers.Exchange, first time.Duration) ([]byte, error) {
 	again := l.proven
-	reply, fault := l.exchange(ctx, &x)
+	reply, fault := l.exchange(ctx, x, first)
 	if fault != nil && fault.Kind == drivers.Disconnected && again && len(reply) == 0 {
 		// A serial server closes a connection it thinks idle. That is found
 		// out only by asking, and must not cost a reading.
 		l.retryAt = time.Time{}
-		reply, fault = l.exchange(ctx, &x)
+		reply, fault = l.exchange(ctx, x, first)
 	}
 	if fault != nil {
 		return nil, fault
@@ -124,18 +147,21 @@ func (l *Line) Exchange(ctx context.Context, x drivers.Exchange) ([]byte, error)
 }
 
 // exchange is one attempt. With a fault it returns the bytes that did come.
-func (l *Line) exchange(ctx context.Context, x *drivers.Exchange) ([]byte, *drivers.Fault) {
+func (l *Line) exchange(ctx context.Context, x *drivers.Exchange, first time.Duration) ([]byte, *drivers.Fault) {
 	if ctx.Err() != nil {
 		return nil, skipped(ctx)
 	}
 	if fault := l.open(ctx); fault != nil {
 		return nil, fault
 	}
-	if err := l.quieten(x); err != nil {
-		return nil, l.lose(err)
+	if err := l.quieten(ctx, x); err != nil {
+		return nil, l.trouble(err)
+	}
+	if ctx.Err() != nil {
+		return nil, skipped(ctx)
 	}
 	sent := time.Now()
-	reply, got, fault := l.ask(ctx, x, sent)
+	reply, got, fault := l.ask(ctx, x, first, sent)
 	l.unclear = fault != nil
 	if l.cfg.Tap != nil {
 		f := drivers.Frame{Line: l.cfg.Name, Request: x.Request, Reply: got, Sent: sent, Received: l.last}
@@ -155,20 +181,24 @@ func (l *Line) exchange(ctx context.Context, x *drivers.Exchange) ([]byte, *driv
 }
 
 // ask writes the request and collects bytes until x.Match is content. got is
-// every byte that came (the last 512 of them).
-func (l *Line) ask(ctx context.Context, x *drivers.Exchange, sent time.Time) (reply, got []byte, _ *drivers.Fault) {
-	deadline := sent.Add(x.Timeout + time.Duration(len(x.Request))*l.char)
-	wait := sent.Add(slice)
-	if deadline.Before(wait) {
-		wait = deadline
-	}
+// every byte that came (the last of them where they are many).
+func (l *Line) ask(ctx context.Context, x *drivers.Exchange, first time.Duration, sent time.Time) (reply, got []byte, _ *drivers.Fault) {
+	asked := sent.Add(l.settings.Characters(len(x.Request)))
+	limit := asked.Add(min(x.Timeout, first+l.settings.Characters(fifo)))
 	// Both deadlines in one call: it is cheaper, and the kernel has room for a
 	// request at once or the port is stuck.
-	if err := l.port.SetDeadline(wait); err != nil {
+	if err := l.port.SetDeadline(earlier(limit, sent.Add(slice))); err != nil {
 		return nil, nil, l.lose(err)
 	}
 	if err := l.write(x.Request, sent); err != nil {
 		return nil, nil, l.lose(err)
+	}
+	if l.cfg.Serial != nil && x.Reply != (drivers.Settings{}) && x.Reply != l.settings {
+		// The kernel waits for its own buffer, the adapter has one more.
+		l.wait(ctx, asked)
+		if err := l.configure(x.Reply); err != nil {
+			return nil, nil, l.trouble(err)
+		}
 	}
 	start, n := 0, 0 // buf[:start] is noise, buf[start:n] not yet understood
 	dropped := 0     // noise bytes that had to make room
@@ -180,12 +210,16 @@ func (l *Line) ask(ctx context.Context, x *drivers.Exchange, sent time.Time) (re
 			start += skip
 			if size > 0 && start+size <= n {
 				l.last = time.Now()
+				l.took = max(0, l.last.Sub(asked)-l.settings.Characters(size))
 				return l.buf[start : start+size], l.buf[:n], nil
 			}
+			if start < n {
+				limit = asked.Add(x.Timeout) // it has begun
+			}
 			if n == len(l.buf) {
-				kept := l.makeRoom(start)
-				dropped += n - kept
-				start, n = 0, kept
+				noise := l.makeRoom(start)
+				dropped += noise
+				start, n = max(0, start-noise), n-noise
 			}
 		}
 		if err == nil {
@@ -198,18 +232,14 @@ func (l *Line) ask(ctx context.Context, x *drivers.Exchange, sent time.Time) (re
 			return nil, l.buf[:n], l.lose(err)
 		case ctx.Err() != nil:
 			return nil, l.buf[:n], skipped(ctx)
-		case now.Before(deadline):
-			wait = now.Add(slice)
-			if deadline.Before(wait) {
-				wait = deadline
-			}
-			if err := l.port.SetReadDeadline(wait); err != nil {
+		case now.Before(limit):
+			if err := l.port.SetReadDeadline(earlier(limit, now.Add(slice))); err != nil {
 				return nil, l.buf[:n], l.lose(err)
 			}
 		case n+dropped == 0:
-			return nil, nil, &drivers.Fault{Kind: drivers.Timeout, Err: fmt.Errorf("timeout after %v", x.Timeout)}
+			return nil, nil, &drivers.Fault{Kind: drivers.Timeout, Err: fmt.Errorf("timeout after %v", limit.Sub(asked))}
 		default:
-			return nil, l.buf[:n], &drivers.Fault{Kind: drivers.BadFrame, Err: unusable(l.buf[:n], n+dropped, x.Timeout)}
+			return nil, l.buf[:n], &drivers.Fault{Kind: drivers.BadFrame, Err: unusable(l.buf[:n], n+dropped, limit.Sub(asked))}
 		}
 	}
 }
@@ -230,33 +260,74 @@ func (l *Line) write(request []byte, sent time.Time) error {
 	return err
 }
 
-// makeRoom drops bytes from the front of the full buffer, known noise or, when
-// Match cannot tell, half of it, and returns how many are left.
-func (l *Line) makeRoom(noise int) int {
-	if noise == 0 {
-		noise = len(l.buf) / 2
+// makeRoom makes the full buffer longer, or drops bytes from its front and
+// returns how many: noise where that is half of it, or half of it where it may
+// not grow further.
+func (l *Line) makeRoom(noise int) (dropped int) {
+	half := len(l.buf) / 2
+	if noise < half && len(l.buf) < maxReply {
+		l.buf = append(l.buf, make([]byte, len(l.buf))...)
+		return 0
 	}
-	return copy(l.buf[:], l.buf[noise:])
+	dropped = max(noise, half)
+	copy(l.buf, l.buf[dropped:])
+	return dropped
 }
 
 // quieten makes sure that nothing which came before the request is read after
-// it, and that the line has been silent as long as its protocol needs.
-func (l *Line) quieten(x *drivers.Exchange) error {
-	if x.Numbered && l.cfg.Serial == nil {
-		if !l.unclear {
-			return nil // a stale reply would be told by its number
-		}
-		return l.discard()
+// it, that the port has the settings the request needs, and that the line has
+// been silent as long as its protocol needs.
+func (l *Line) quieten(ctx context.Context, x *drivers.Exchange) error {
+	if x.Numbered && l.cfg.Serial == nil && !l.unclear {
+		return nil // a stale reply would be told by its number
 	}
-	if l.unclear {
+	if l.unclear && (!x.Numbered || l.cfg.Serial != nil) {
 		if err := l.drain(x.Timeout); err != nil {
 			return err
 		}
 	}
+	var quiet time.Duration
 	if l.cfg.Serial != nil {
-		time.Sleep(max(l.silence, x.Silence) - time.Since(l.last))
+		s := x.Settings
+		if s == (drivers.Settings{}) {
+			s = l.cfg.Serial.Settings
+		}
+		quiet = max(l.settings.Silence(), s.Silence(), x.Silence)
+		if s != l.settings {
+			quiet = max(quiet, guard)
+			if err := l.configure(s); err != nil {
+				return err
+			}
+		}
 	}
-	return l.discard()
+	// Bytes that came meanwhile broke the silence, which begins anew.
+	for end := time.Now().Add(quiet + settle); ; {
+		l.wait(ctx, l.last.Add(quiet))
+		n, err := l.port.discard(l.buf)
+		if n > 0 {
+			l.last = time.Now()
+		}
+		if n == 0 || err != nil || quiet == 0 || l.last.After(end) {
+			return err
+		}
+	}
+}
+
+// configure changes the line settings.
+func (l *Line) configure(s drivers.Settings) error {
+	l.settings = drivers.Settings{} // not known where it fails
+	err := l.port.configure(s)
+	if err == nil {
+		l.settings = s
+	}
+	return err
+}
+
+// wait sleeps until at or, within 100 ms, the end of ctx.
+func (l *Line) wait(ctx context.Context, at time.Time) {
+	for d := time.Until(at); d > 0 && ctx.Err() == nil; d = time.Until(at) {
+		l.sleep(min(d, slice))
+	}
 }
 
 // drain reads until nothing has come for settle. A line that never falls
@@ -266,7 +337,7 @@ func (l *Line) drain(limit time.Duration) error {
 		if err := l.port.SetReadDeadline(time.Now().Add(settle)); err != nil {
 			return err
 		}
-		switch _, err := l.port.Read(l.buf[:]); {
+		switch _, err := l.port.Read(l.buf); {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil
 		case err != nil:
@@ -275,15 +346,6 @@ func (l *Line) drain(limit time.Duration) error {
 		l.last = time.Now()
 	}
 	return nil
-}
-
-// discard throws away what has already arrived, without waiting.
-func (l *Line) discard() error {
-	n, err := l.port.discard(l.buf[:])
-	if n > 0 {
-		l.last = time.Now()
-	}
-	return err
 }
 
 // open makes sure the port is open, or says why it is not.
@@ -303,11 +365,23 @@ func (l *Line) open(ctx context.Context) *drivers.Fault {
 		return l.lose(err)
 	}
 	l.port = p
+	if l.cfg.Serial != nil {
+		l.settings = l.cfg.Serial.Settings
+	}
 	l.last = time.Now()
 	// What a bus carries when we join it is not for us, and some serial servers
 	// greet with a registration text.
 	l.unclear = true
 	return nil
+}
+
+// trouble is lose, except that the port stays open where it is only that it
+// cannot have the settings one device needs.
+func (l *Line) trouble(err error) *drivers.Fault {
+	if _, ok := errors.AsType[*settingsError](err); ok {
+		return &drivers.Fault{Kind: drivers.Disconnected, Err: fmt.Errorf("line %s: %w", l.cfg.Name, err)}
+	}
+	return l.lose(err)
 }
 
 // lose closes the port and keeps it closed for a while.
@@ -322,6 +396,14 @@ func (l *Line) lose(err error) *drivers.Fault {
 	return &drivers.Fault{Kind: drivers.Disconnected, Err: fmt.Errorf("line %s: %w", l.cfg.Name, l.lostBy)}
 }
 
+// warn passes on the first warning.
+func (l *Line) warn(err error) {
+	if l.cfg.Warn != nil && !l.warned {
+		l.cfg.Warn(fmt.Errorf("line %s: %w", l.cfg.Name, err))
+	}
+	l.warned = true
+}
+
 func skipped(ctx context.Context) *drivers.Fault {
 	return &drivers.Fault{Kind: drivers.Skipped, Err: ctx.Err()}
 }
@@ -333,4 +415,11 @@ func unusable(b []byte, total int, d time.Duration) error {
 		b, more = b[:excerpt], " ..."
 	}
 	return fmt.Errorf("%d bytes but no valid reply within %v: % x%s", total, d, b, more)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }

@@ -399,7 +399,7 @@ func TestContext(t *testing.T) {
 
 func TestStuckPort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := New(bus)
+		l := on(bus)
 		l.dial = func(context.Context) (port, error) { return stuck{newWire(nil)}, nil }
 		_, err := l.Exchange(t.Context(), poll())
 		wantFault(t, err, drivers.Disconnected, "port takes no bytes for 1s")

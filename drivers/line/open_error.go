@@ -1,6 +1,7 @@
 package line
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,14 +66,17 @@ func (e *OpenError) Unwrap() error { return e.Err }
 // openError finds out why path could not be opened.
 func openError(path string, err error) *OpenError {
 	e := &OpenError{Path: path, Err: plain(err)}
+	var held heldError
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
 		e.Reason, e.Ports = Missing, ports("/")
 	case errors.Is(err, fs.ErrPermission):
 		e.Reason = Permission
 		e.user, e.group = userName(), groupName(path)
-	case errors.Is(err, errHeld), errors.Is(err, unix.EBUSY):
+	case errors.Is(err, unix.EBUSY):
 		e.Reason, e.Holder = Busy, Holder(path)
+	case errors.As(err, &held):
+		e.Reason, e.Holder = Busy, cmp.Or(string(held), Holder(path))
 	case errors.Is(err, unix.ENOTTY):
 		e.Err = errors.New("is not a serial port")
 	}
@@ -96,22 +100,35 @@ func Holder(path string) string {
 		if pid == self {
 			continue
 		}
-		name, err := os.ReadFile("/proc/" + pid + "/comm")
-		if err != nil {
-			continue
+		if p := program(pid); p != "" {
+			return p
 		}
-		return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), pid)
 	}
 	return ""
 }
 
+// program is "mbmd (pid 812)" of 812, "" when there is no such process.
+func program(pid string) string {
+	name, err := os.ReadFile("/proc/" + pid + "/comm")
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), pid)
+}
+
 // ports lists the serial ports under root ("/" except in tests) without opening
 // any, which would disturb a live bus: the stable links first, then what sysfs
-// knows to have hardware behind it.
+// knows to have hardware behind it. Adapters without a serial number of their
+// own (CH340) share one link by id, which leads to either; where a port has none,
+// the links by path are listed too.
 func ports(root string) []string {
-	list, _ := filepath.Glob(filepath.Join(root, "dev/serial/by-id/*"))
-	for i, link := range list {
-		list[i] = "/" + strings.TrimPrefix(strings.TrimPrefix(link, root), "/")
+	list, byID := links(root, "by-id")
+	paths, byPath := links(root, "by-path")
+	for device := range byPath {
+		if !byID[device] {
+			list = append(list, paths...)
+			break
+		}
 	}
 	devices, _ := filepath.Glob(filepath.Join(root, "sys/class/tty/*/device"))
 	slices.Sort(devices)
@@ -124,6 +141,19 @@ func ports(root string) []string {
 		list = append(list, "/dev/"+filepath.Base(dir))
 	}
 	return list
+}
+
+// links lists the links of one kind, and the devices they lead to.
+func links(root, kind string) (list []string, devices map[string]bool) {
+	list, _ = filepath.Glob(filepath.Join(root, "dev/serial", kind, "*"))
+	devices = map[string]bool{}
+	for i, link := range list {
+		if target, err := os.Readlink(link); err == nil {
+			devices[filepath.Base(target)] = true
+		}
+		list[i] = "/" + strings.TrimPrefix(strings.TrimPrefix(link, root), "/")
+	}
+	return list, devices
 }
 
 func userName() string {

@@ -32,7 +32,7 @@ func openPTY(t *testing.T) (meter *os.File, path string) {
 }
 
 func serialLine(path string) *Line {
-	return New(Config{Name: "hall-a", Serial: &Serial{path, drivers.Settings{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1}}})
+	return New(Config{Name: "hall-a", Serial: &Serial{Path: path, Settings: drivers.Settings{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1}}})
 }
 
 // answer replies to every request on c with "<reply1>", "<reply2>", ...
@@ -317,7 +317,7 @@ func TestPortPermission(t *testing.T) {
 			runtime.LockOSThread()
 			syscall.RawSyscall(syscall.SYS_SETFSUID, 65534, 0, 0)
 		}
-		_, err := openSerial(Serial{path, drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}})
+		_, err := openSerial(Serial{Path: path, Settings: drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}}, lockFolder, nil)
 		done <- err
 	}()
 	var e *OpenError

@@ -15,6 +15,7 @@ import (
 type Serial struct {
 	Path string // device node or a link to one: /dev/serial/by-id/...
 	drivers.Settings
+	RS485 *RS485 // nil: the box or the adapter switches the direction by itself
 }
 
 // openSerial opens, locks and sets up a port. go.bug.st/serial does the set-up;
@@ -22,34 +23,52 @@ type Serial struct {
 // (0, nil) at a time-out, its writes may block for ever, it closes a descriptor
 // somebody may still be reading, leaks it into child processes and does not say
 // when it could not lock the port.
-func openSerial(s Serial) (port, error) {
+//
+// locks is the folder of UUCP lock files. warn is told what the port cannot do.
+func openSerial(s Serial, locks string, warn func(error)) (_ port, failed error) {
 	f, err := os.OpenFile(s.Path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, openError(s.Path, err)
 	}
+	unlock := func() {}
+	defer func() {
+		if failed != nil {
+			unlock()
+			f.Close()
+			failed = openError(s.Path, failed)
+		}
+	}()
 	if err := control(f, lock); err != nil {
-		f.Close()
-		return nil, openError(s.Path, err)
+		return nil, err
+	}
+	if unlock, err = lockFile(locks, s.Path); err != nil {
+		return nil, err
 	}
 	if err := setUp(s); err != nil {
-		f.Close()
-		return nil, openError(s.Path, err)
+		return nil, err
+	}
+	if s.RS485 != nil {
+		if err := control(f, s.RS485.enable); errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) {
+			warn(fmt.Errorf("port %s: %w", s.Path, errNoRS485))
+		} else if err != nil {
+			return nil, err
+		}
 	}
 	if err := control(f, exclude); err != nil {
-		f.Close()
-		return nil, openError(s.Path, err)
+		return nil, err
 	}
 	p, err := newStream(f)
 	if err != nil {
-		return nil, openError(s.Path, err)
+		return nil, err
 	}
-	return &serialPort{p, f}, nil
+	return &serialPort{p, f, unlock}, nil
 }
 
 // serialPort is a locked port.
 type serialPort struct {
 	port
-	f *os.File
+	f      *os.File
+	unlock func() // removes the lock file
 }
 
 // Close lets other programs in again, also while one of them has the port open.
@@ -58,11 +77,68 @@ func (p *serialPort) Close() error {
 	if errors.Is(err, unix.EIO) {
 		err = nil // unplugged
 	}
+	p.unlock()
 	return errors.Join(err, p.port.Close())
 }
 
-// errHeld says another program holds the port's lock.
-var errHeld = errors.New("used by another program")
+// configure lets what was written go out, then changes the settings. The speed
+// is set as a number, so that odd ones work too.
+func (p *serialPort) configure(s drivers.Settings) error {
+	return control(p.f, func(fd int) error {
+		t, err := unix.IoctlGetTermios(fd, unix.TCGETS2)
+		if err != nil {
+			return err
+		}
+		t.Cflag &^= unix.CBAUD | unix.CBAUD<<unix.IBSHIFT | unix.CSIZE | unix.CSTOPB | unix.PARENB | unix.PARODD
+		t.Iflag &^= unix.INPCK
+		t.Cflag |= unix.BOTHER | unix.CS8
+		t.Ispeed, t.Ospeed = uint32(s.Baud), uint32(s.Baud)
+		if s.DataBits == 7 {
+			t.Cflag ^= unix.CS7 ^ unix.CS8
+		}
+		if s.StopBits == 2 {
+			t.Cflag |= unix.CSTOPB
+		}
+		if s.Parity != 'N' {
+			t.Cflag |= unix.PARENB
+			t.Iflag |= unix.INPCK
+		}
+		if s.Parity == 'O' {
+			t.Cflag |= unix.PARODD
+		}
+		if err := unix.IoctlSetTermios(fd, unix.TCSETSW2, t); err != nil {
+			if errors.Is(err, unix.EINVAL) {
+				return &settingsError{s, err}
+			}
+			return err
+		}
+		// A driver that does not know a speed takes another without a word.
+		t, err = unix.IoctlGetTermios(fd, unix.TCGETS2)
+		if err != nil {
+			return err
+		}
+		if got := int(t.Ospeed); max(got-s.Baud, s.Baud-got) > s.Baud/50 {
+			return &settingsError{s, fmt.Errorf("its speed is %d", got)}
+		}
+		return nil
+	})
+}
+
+// settingsError says that the port works, but not so.
+type settingsError struct {
+	settings drivers.Settings
+	err      error
+}
+
+func (e *settingsError) Error() string {
+	return fmt.Sprintf("port cannot do %v: %v", e.settings, e.err)
+}
+func (e *settingsError) Unwrap() error { return e.err }
+
+// heldError says another program holds the port, and which where the lock says so.
+type heldError string
+
+func (heldError) Error() string { return "used by another program" }
 
 // lock makes sure that no other program that locks its ports has this one.
 func lock(fd int) error {
@@ -70,11 +146,11 @@ func lock(fd int) error {
 		return err
 	}
 	if held, err := unix.IoctlGetInt(fd, unix.TIOCGEXCL); err == nil && held != 0 {
-		return errHeld // root is let in all the same
+		return heldError("") // root is let in all the same
 	}
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return errHeld
+			return heldError("")
 		}
 		return fmt.Errorf("lock: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tallystick/tallystick/drivers"
 )
 
 // file is what *os.File and *net.TCPConn have in common.
@@ -50,6 +52,9 @@ func (s *stream) discard(b []byte) (total int, _ error) {
 	})
 	return total, err
 }
+
+// configure does nothing: the settings are the serial server's.
+func (s *stream) configure(drivers.Settings) error { return nil }
 
 var (
 	errClosed    = errors.New("closed by the other end")

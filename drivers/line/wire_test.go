@@ -24,6 +24,8 @@ type wire struct {
 	sentAt   []time.Time
 	onWrite  func(n int) // called with the number of the request, 1 for the first
 	closed   bool
+	settings []drivers.Settings // one for each change
+	changed  []time.Time        // when
 }
 
 func newWire(onWrite func(n int)) *wire {
@@ -110,6 +112,11 @@ func (w *wire) discard([]byte) (int, error) {
 	return n, w.failed
 }
 
+func (w *wire) configure(s drivers.Settings) error {
+	w.settings, w.changed = append(w.settings, s), append(w.changed, time.Now())
+	return nil
+}
+
 func (w *wire) Close() error {
 	w.closed = true
 	return nil
@@ -119,6 +126,7 @@ func (w *wire) Close() error {
 // no more.
 func on(cfg Config, wires ...*wire) *Line {
 	l := New(cfg)
+	l.sleep = time.Sleep // of a bubble
 	l.dial = func(context.Context) (port, error) {
 		if len(wires) == 0 {
 			return nil, errors.New("nothing there")
@@ -131,7 +139,7 @@ func on(cfg Config, wires ...*wire) *Line {
 }
 
 var (
-	bus    = Config{Name: "hall-a", Serial: &Serial{"/dev/none", drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}}}
+	bus    = Config{Name: "hall-a", Serial: &Serial{Path: "/dev/none", Settings: drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}}}
 	server = Config{Name: "hall-b", TCP: "192.0.2.1:4001"}
 )
 
