@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	goburrow "github.com/goburrow/modbus"
@@ -287,16 +286,6 @@ func (m *Meter) ReadRaw(ctx context.Context, r Request) ([]byte, error) {
 		return nil, fault
 	}
 	return data, nil
-}
-
-// ReadString reads count registers of text, two characters each, without the
-// blanks and zeros at its end: a serial number, the name of a model.
-func (m *Meter) ReadString(ctx context.Context, table drivers.Table, address, count uint16) (string, error) {
-	data, err := m.ReadRaw(ctx, Request{table, address, count})
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimRight(string(data), "\x00 \xFF"), nil
 }
 
 // exchange sends one request. The data is valid until the next.

@@ -119,7 +119,7 @@ func open(l Line) (server, string, error) {
 		}, p.Path(), nil
 	case RTUOverTCP, TCP:
 		if l.Kind == TCP && len(l.Stations) > 0 {
-			return server{}, "", errors.New("Modbus TCP has units only, no stations")
+			return server{}, "", errors.New("no stations on a line of Modbus TCP, units only")
 		}
 		ln, err := net.Listen("tcp", l.Address)
 		if err != nil {
