@@ -70,6 +70,7 @@ type kind struct {
 type life struct {
 	Counter bool          `yaml:"counter"`
 	Digits  int           `yaml:"digits"`
+	Modulus decimal       `yaml:"modulus"`
 	MaxRate decimal       `yaml:"max_rate"`
 	Frozen  time.Duration `yaml:"frozen_after"`
 }
@@ -93,6 +94,8 @@ type identity struct {
 	Table   table  `yaml:"table"`
 	Address uint16 `yaml:"address"`
 	Count   uint16 `yaml:"count"`
+	Type    string `yaml:"type"`
+	ID      string `yaml:"id"`
 }
 
 type register struct {
@@ -107,6 +110,9 @@ func (f *file) Defaults() { f.Protocol, f.MaxRegisters, f.Timeout = Modbus, 125,
 
 // Defaults implements strict.Defaulter.
 func (i *item) Defaults() { i.Default = true }
+
+// Defaults implements strict.Defaulter.
+func (i *identity) Defaults() { i.Type = "string" }
 
 // Defaults implements strict.Defaulter.
 func (r *register) Defaults() { r.Default = true }
@@ -224,7 +230,7 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 	if !serialForm.MatchString(f.Serial) {
 		c.fault(&f.Serial, strict.CodeValue, "serial: %q, expected settings like 9600 8N1", f.Serial)
 	}
-	if f.Protocol == Modbus && (f.Unit < 1 || f.Unit > 247) {
+	if f.Protocol == Modbus && at.Has(&f.Unit) && (f.Unit < 1 || f.Unit > 247) {
 		c.fault(&f.Unit, strict.CodeValue, "unit: %d, expected 1 to 247", f.Unit)
 	}
 	if f.MaxRegisters < 1 || f.MaxRegisters > 125 {
@@ -283,37 +289,111 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 		}
 	}
 	if f.Protocol != Modbus {
-		c.items(f, p, quantities)
-	} else if len(p.Registers) == 0 {
+		c.items(f, p)
+	} else if at.Has(&f.Registers) && len(p.Registers) == 0 {
 		c.fault(&f.Registers, strict.CodeValue, "registers: none is read by default")
 	}
 	c.belongs(f)
-	if f.Identity.Count > 0 {
-		p.Identity = &drivers.Range{Table: drivers.Table(f.Identity.Table), Address: f.Identity.Address, Last: f.Identity.Address + f.Identity.Count - 1}
+	if at.Has(&f.Identity) {
+		p.Identity = c.identity(f)
 	}
 	return p, strict.Limit(name, c.faults, 0)
 }
 
-// belongs reports keys of one protocol in a profile of another.
+// belongs reports keys of one protocol in a profile of another, and those of
+// its own that are missing.
 func (c *checker) belongs(f *file) {
+	if !slices.Contains(protocols(), f.Protocol) {
+		return
+	}
+	is := func(words ...string) bool { return slices.Contains(words, f.Protocol) }
+	modbus, dlt645, cjt188 := is(Modbus), is("dlt645-2007", "dlt645-1997"), is("cjt188")
 	for _, k := range []struct {
-		name   string
-		field  any
-		modbus bool
+		name          string
+		field         any
+		may, required bool
 	}{
-		{"registers", &f.Registers, true}, {"kinds", &f.Kinds, true}, {"ranges", &f.Ranges, true}, {"unit", &f.Unit, true},
-		{"max_registers", &f.MaxRegisters, true}, {"identity", &f.Identity, true},
-		{"items", &f.Items, false}, {"blocks", &f.Blocks, false}, {"wakeup", &f.Wakeup, false}, {"meter_type", &f.MeterType, false},
+		{"unit", &f.Unit, modbus, modbus}, {"kinds", &f.Kinds, modbus, modbus}, {"registers", &f.Registers, modbus, modbus},
+		{"ranges", &f.Ranges, modbus, false}, {"max_registers", &f.MaxRegisters, modbus, false}, {"gap", &f.Gap, modbus, false},
+		{"items", &f.Items, !modbus, !modbus}, {"blocks", &f.Blocks, dlt645, false},
+		{"wakeup", &f.Wakeup, dlt645 || cjt188, false}, {"meter_type", &f.MeterType, cjt188, cjt188},
 	} {
-		if c.at.Has(k.field) && k.modbus != (f.Protocol == Modbus) {
-			c.fault(k.field, strict.CodeValue, "%s: a profile for %s has no such key", k.name, f.Protocol)
+		switch has := c.at.Has(k.field); {
+		case has && !k.may:
+			c.fault(k.field, strict.CodeUnknown, "%s: a profile for %s has no such key", k.name, f.Protocol)
+		case !has && k.required:
+			c.faults = append(c.faults, c.at.Of(&f.Protocol, f).Fault(strict.Problem{Code: strict.CodeMissing,
+				Msg: fmt.Sprintf("key %q is missing in a profile for %s", k.name, f.Protocol), Hint: "add it: " + k.name + ": ..."}))
 		}
+	}
+	if f.Wakeup < -1 || f.Wakeup > 64 {
+		c.fault(&f.Wakeup, strict.CodeValue, "wakeup: %d bytes, expected 1 to 64, or -1 for none", f.Wakeup)
+	}
+	for i := range f.Blocks {
+		c.id(&f.Blocks[i], "blocks", f)
 	}
 }
 
-// items reads the quantities of a protocol that names its data. What an id may
-// be, the driver says.
-func (c *checker) items(f *file, p *Profile, quantities map[string]*register) {
+// identity checks where the serial number stands.
+func (c *checker) identity(f *file) *Identity {
+	i := &f.Identity
+	if f.Protocol != Modbus {
+		for _, k := range []struct {
+			name  string
+			field any
+		}{{"table", &i.Table}, {"address", &i.Address}, {"count", &i.Count}, {"type", &i.Type}} {
+			if c.at.Has(k.field) {
+				c.fault(k.field, strict.CodeUnknown, "%s: the identity in a profile for %s has no such key", k.name, f.Protocol)
+			}
+		}
+		c.id(&i.ID, "id", f)
+		return &Identity{ID: i.ID}
+	}
+	if c.at.Has(&i.ID) {
+		c.fault(&i.ID, strict.CodeUnknown, "id: the identity in a profile for %s has no such key", f.Protocol)
+	}
+	words, number := map[string]uint16{"uint16": 1, "uint32": 2, "uint64": 4}[i.Type]
+	switch {
+	case number && c.at.Has(&i.Count) && i.Count != words:
+		c.fault(&i.Count, strict.CodeValue, "count: %d, but a %s is %d registers", i.Count, i.Type, words)
+	case number:
+		i.Count = words
+	case i.Type != "string":
+		c.fault(&i.Type, strict.CodeValue, "type: %q is not one of string, uint16, uint32, uint64", i.Type)
+	}
+	switch {
+	case drivers.Table(i.Table).Bits():
+		c.fault(&i.Table, strict.CodeValue, "table: an identity is in holding or input")
+	case !c.at.Has(&i.Address):
+		c.fault(i, strict.CodeMissing, "identity: address is missing")
+	case i.Count < 1 || int(i.Count) > f.MaxRegisters:
+		c.fault(i, strict.CodeValue, "identity: count: %d, expected 1 to %d registers", i.Count, f.MaxRegisters)
+	case int(i.Address)+int(i.Count) > 1<<16:
+		c.fault(&i.Address, strict.CodeValue, "address 0x%04X: %d registers end beyond 0xFFFF", i.Address, i.Count)
+	}
+	return &Identity{Range: drivers.Range{Table: drivers.Table(i.Table), Address: i.Address, Last: i.Address + max(i.Count, 1) - 1}, Type: i.Type}
+}
+
+// idForms is how each protocol that names its data writes the names.
+var idForms = map[string]struct {
+	form *regexp.Regexp
+	like string
+}{
+	"dlt645-2007": {regexp.MustCompile(`^[0-9A-F]{8}$`), `eight hexadecimal digits like "02010100"`},
+	"dlt645-1997": {regexp.MustCompile(`^[0-9A-F]{4}$`), `four hexadecimal digits like "B611"`},
+	"cjt188":      {regexp.MustCompile(`^[0-9A-F]{4}$`), `four hexadecimal digits like "901F"`},
+	"iec62056-21": {regexp.MustCompile(`^([0-9]+-[0-9]+:)?[0-9A-Z]{1,3}(\.[0-9A-Z]{1,3}){1,2}(\*[0-9]+)?$`), "an OBIS code like 1.8.0"},
+}
+
+// id checks the name of an entry of data.
+func (c *checker) id(id *string, key string, f *file) {
+	if want, ok := idForms[f.Protocol]; ok && !want.form.MatchString(*id) {
+		c.fault(id, strict.CodeValue, "%s: %q, expected %s", key, *id, want.like)
+	}
+}
+
+// items reads the quantities of a protocol that names its data.
+func (c *checker) items(f *file, p *Profile) {
 	taken := make(map[string]*item)
 	for i := range f.Items {
 		it := &f.Items[i]
@@ -324,6 +404,10 @@ func (c *checker) items(f *file, p *Profile, quantities map[string]*register) {
 			c.fault(&it.Quantity, strict.CodeDuplicate, "quantity %q is already at %v", it.Quantity, c.at.Of(&other.Quantity))
 		}
 		taken[it.Quantity] = it
+		c.id(&it.ID, "id", f)
+		if it.Part < 0 || it.Part > 255 {
+			c.fault(&it.Part, strict.CodeValue, "part: %d, expected 0 to 255", it.Part)
+		}
 		d := drivers.Item{
 			Quantity: drivers.Quantity{Name: it.Quantity, Unit: it.Unit, Exp: int8(it.Resolution)},
 			ID:       it.ID, Part: it.Part, Format: it.Format,
@@ -336,7 +420,7 @@ func (c *checker) items(f *file, p *Profile, quantities map[string]*register) {
 			p.optionalItems = append(p.optionalItems, d)
 		}
 	}
-	if len(p.Items) == 0 {
+	if c.at.Has(&f.Items) && len(p.Items) == 0 {
 		c.fault(&f.Items, strict.CodeValue, "items: none is read by default")
 	}
 }
@@ -345,18 +429,33 @@ func (c *checker) items(f *file, p *Profile, quantities map[string]*register) {
 // resolution.
 func (c *checker) life(l *life, exp int8) (out Life) {
 	out.Counter, out.Frozen = l.Counter, l.Frozen
-	if l.Digits != 0 {
-		if !l.Counter || l.Digits < 1 || l.Digits > 18 {
-			c.fault(&l.Digits, strict.CodeValue, "digits: %d, expected 1 to 18 of a counter", l.Digits)
-		} else {
-			out.Modulus = 1
-			for range l.Digits {
-				out.Modulus *= 10
-			}
+	digits, modulus := c.at.Has(&l.Digits), c.at.Has(&l.Modulus)
+	switch {
+	case digits && !l.Counter:
+		c.fault(&l.Digits, strict.CodeValue, "digits: only a counter begins anew: add counter: true")
+	case modulus && !l.Counter:
+		c.fault(&l.Modulus, strict.CodeValue, "modulus: only a counter begins anew: add counter: true")
+	case digits && modulus:
+		c.fault(&l.Modulus, strict.CodeValue, "modulus: digits says already where the counter begins anew")
+	case digits && (l.Digits < 1 || l.Digits > 18):
+		c.fault(&l.Digits, strict.CodeValue, "digits: %d, expected 1 to 18", l.Digits)
+	case digits:
+		out.Modulus = 1
+		for range l.Digits {
+			out.Modulus *= 10
+		}
+	case modulus:
+		if out.Modulus = c.limit(&l.Modulus, "modulus", exp); l.Modulus.Coef <= 0 {
+			c.fault(&l.Modulus, strict.CodeValue, "modulus: %v, expected more than 0", drivers.Decimal(l.Modulus))
 		}
 	}
 	if c.at.Has(&l.MaxRate) {
-		out.MaxRate = c.limit(&l.MaxRate, "max_rate", exp)
+		if out.MaxRate = c.limit(&l.MaxRate, "max_rate", exp); l.MaxRate.Coef <= 0 {
+			c.fault(&l.MaxRate, strict.CodeValue, "max_rate: %v, expected more than 0", drivers.Decimal(l.MaxRate))
+		}
+	}
+	if c.at.Has(&l.Frozen) && l.Frozen <= 0 {
+		c.fault(&l.Frozen, strict.CodeValue, "frozen_after: %v, expected more than 0s", l.Frozen)
 	}
 	return out
 }
