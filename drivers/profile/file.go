@@ -124,20 +124,31 @@ type (
 	power int8 // 10^power
 )
 
-// UnmarshalText reads "holding", "input", "coil" or "discrete".
-func (t *table) UnmarshalText(b []byte) error {
-	return choose(t, string(b), "holding", "input", "coil", "discrete")
+func tables() []string { return []string{"holding", "input", "coil", "discrete"} }
+
+func types() []string {
+	return []string{"uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "bit", "float64", "bcd16", "bcd32"}
 }
 
-// UnmarshalText reads "uint16" and so on.
-func (t *typ) UnmarshalText(b []byte) error {
-	return choose(t, string(b), "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "bit", "float64", "bcd16", "bcd32")
-}
+func orders() []string { return []string{"ABCD", "CDAB", "BADC", "DCBA"} }
 
-// UnmarshalText reads "ABCD" and so on.
-func (o *order) UnmarshalText(b []byte) error {
-	return choose(o, string(b), "ABCD", "CDAB", "BADC", "DCBA")
-}
+// TableWord is how a profile writes a table: "holding".
+func TableWord(t drivers.Table) string { return tables()[t] }
+
+// TypeWord is how a profile writes a type: "float32".
+func TypeWord(t drivers.Type) string { return types()[t] }
+
+// OrderWord is how a profile writes an order of bytes: "CDAB".
+func OrderWord(o drivers.WordOrder) string { return orders()[o] }
+
+// UnmarshalText reads what TableWord writes.
+func (t *table) UnmarshalText(b []byte) error { return choose(t, string(b), tables()...) }
+
+// UnmarshalText reads what TypeWord writes.
+func (t *typ) UnmarshalText(b []byte) error { return choose(t, string(b), types()...) }
+
+// UnmarshalText reads what OrderWord writes.
+func (o *order) UnmarshalText(b []byte) error { return choose(o, string(b), orders()...) }
 
 // choose sets dst to the place of word among words.
 func choose[T ~uint8](dst *T, word string, words ...string) error {
