@@ -178,23 +178,23 @@ func Builtin() (*Library, error) {
 // Add adds the profile in data, the content of the file name. A profile cannot
 // take the place of another: what its id stands for would depend on the box. Its
 // error is of type Faults.
-func (l *Library) Add(name string, data []byte) error {
+func (l *Library) Add(name string, data []byte) (*Profile, error) {
 	p, at, faults := parse(name, data)
 	if len(faults) > 0 {
-		return Faults(faults)
+		return nil, Faults(faults)
 	}
 	if other, taken := l.profiles[p.ID]; taken {
 		owner := other.File
 		if owner == "" {
 			owner = "a built-in profile"
 		}
-		return Faults{at.Fault(strict.Problem{Code: strict.CodeDuplicate,
+		return nil, Faults{at.Fault(strict.Problem{Code: strict.CodeDuplicate,
 			Msg:  fmt.Sprintf("id: %q is taken by %s", p.ID, owner),
 			Hint: "choose an id of your own, such as " + p.ID + "-own"})}
 	}
 	p.File = name
 	l.profiles[p.ID] = p
-	return nil
+	return p, nil
 }
 
 // AddDir adds the profiles in the files *.yaml of a directory. Where profiles
@@ -221,7 +221,7 @@ func (l *Library) AddDir(dir string) error {
 			return err
 		}
 		var faults Faults
-		if err := l.Add(path, content); errors.As(err, &faults) {
+		if _, err := l.Add(path, content); errors.As(err, &faults) {
 			all = append(all, faults...)
 		}
 	}
