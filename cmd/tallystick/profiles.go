@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -152,12 +154,18 @@ type shownProfile struct {
 	Wakeup       int             `json:"wakeup,omitempty"`
 	MeterType    uint8           `json:"meter_type,omitempty"`
 	Identity     string          `json:"identity,omitempty"` // where the serial number stands
-	Requests     []string        `json:"requests,omitempty"` // Modbus: of one poll, when a site does not choose
+	Requests     []shownRequest  `json:"requests,omitempty"` // Modbus: of one poll, when a site does not choose
 	Quantities   []shownQuantity `json:"quantities"`
 	Caveats      []string        `json:"caveats"`
 	Sources      []string        `json:"sources"`
 	File         string          `json:"file,omitempty"` // none: built in
 	SHA256       string          `json:"sha256"`
+}
+
+// shownRequest is one request and its bytes on a serial line.
+type shownRequest struct {
+	Text  string `json:"text"`
+	Frame string `json:"frame"`
 }
 
 // shownQuantity is one register or item. All but the first four may be empty.
@@ -294,7 +302,7 @@ func (s *shownProfile) print(out io.Writer) error {
 		if i == 0 {
 			key = "requests a poll: " + fmt.Sprint(len(s.Requests))
 		}
-		row(key, "%s", r)
+		row(key, "%s: %s", r.Text, r.Frame)
 	}
 	file := s.File
 	if file == "" {
@@ -334,16 +342,29 @@ func (s *shownProfile) print(out io.Writer) error {
 	return nil
 }
 
-// planned is what one poll of a Modbus profile asks.
-func planned(p *profile.Profile) (requests []string, err error) {
-	m, err := modbus.New(modbus.Config{Name: p.ID, Unit: p.Unit, Registers: p.Registers, Ranges: p.Ranges, MaxRegisters: p.MaxRegisters}, nil)
+// planned is what one poll of a Modbus profile asks, of the unit the device
+// leaves the factory as.
+func planned(p *profile.Profile) (requests []shownRequest, err error) {
+	asked := new(recorder)
+	m, err := modbus.New(modbus.Config{Name: p.ID, Unit: p.Unit, Registers: p.Registers, Ranges: p.Ranges, MaxRegisters: p.MaxRegisters}, asked)
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range m.Requests() {
-		requests = append(requests, r.String())
+	plan := m.Requests()
+	_ = m.Read(context.Background(), make([]drivers.Reading, len(p.Registers))) // each is refused
+	for i, frame := range asked.frames {
+		requests = append(requests, shownRequest{plan[i].String(), fmt.Sprintf("% X", frame)})
 	}
 	return requests, nil
+}
+
+// recorder is a line that keeps what it is to send.
+type recorder struct{ frames [][]byte }
+
+// Exchange implements drivers.Exchanger.
+func (r *recorder) Exchange(_ context.Context, x drivers.Exchange) ([]byte, error) {
+	r.frames = append(r.frames, slices.Clone(x.Request))
+	return nil, &drivers.Fault{Kind: drivers.Refused, Err: errors.New("not sent")}
 }
 
 // readable has the driver of p's protocol say which of its quantities it cannot

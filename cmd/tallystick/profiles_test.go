@@ -56,7 +56,7 @@ func TestProfileList(t *testing.T) {
 func TestProfileShow(t *testing.T) {
 	out, stderr, exit := profiles(t, "show", "peacefair-pzem016")
 	for _, want := range []string{
-		"peacefair-pzem016, version 1", "9600 8N1, unit 1", "requests a poll: 1", "read input registers 0x0000+9",
+		"peacefair-pzem016, version 1", "9600 8N1, unit 1", "requests a poll: 1", "read input registers 0x0000+9: 01 04 00 00 00 09 30 0C",
 		"energy_import", "input 0x0005", "uint32 CDAB x0.001", "-alarm", "built in", "never send it", "STM32_PZEM016",
 	} {
 		if !strings.Contains(out, want) {

@@ -232,7 +232,7 @@ func TestTranscripts(t *testing.T) {
 			t.Errorf("no driver for %s", protocol)
 		}
 		if !seen[protocol] {
-			t.Logf("no transcript for %s yet", protocol)
+			t.Errorf("no transcript for %s", protocol)
 		}
 	}
 }
