@@ -3,7 +3,7 @@ export CGO_ENABLED := 0
 LDFLAGS := -s -w -buildid=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: all test crash integration race bench fuzz clean
+.PHONY: all test crash mixed soak integration race bench fuzz clean
 
 all:
 	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/...
@@ -15,6 +15,13 @@ test:
 # the plain test.
 crash:
 	go test ./buffer -run Every -histories 60
+
+# Three protocols on one line under late, lost and damaged replies: a hundred
+# thousand polls, or a million.
+mixed:
+	go test ./drivers/line -run MixedLine -v -args -polls 100000
+soak:
+	go test ./drivers/line -run MixedLine -v -timeout 60m -args -polls 1000000
 
 # The packages with tests on real parts, one after the other.
 integration:

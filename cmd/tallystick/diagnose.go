@@ -45,6 +45,13 @@ func ofLine(err error) bool {
 	return errors.As(err, &fault) && fault.Kind == drivers.Disconnected
 }
 
+// heldOff reports whether err says that a meter was not asked because it has
+// been silent; that was said when it fell silent.
+func heldOff(err error) bool {
+	var fault *drivers.Fault
+	return errors.As(err, &fault) && fault.Kind == drivers.Skipped
+}
+
 // meterFault is the message for one meter, when answering meters of its line
 // answer.
 func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
@@ -113,11 +120,15 @@ func portFault(l *configs.Line, open *line.OpenError) *cli.Error {
 
 // whereIs is where a meter is, as on the wiring plan.
 func whereIs(l *configs.Line, m *configs.Meter) string {
-	called := "unit"
-	if !m.Protocol.Modbus() && m.Protocol != "" {
-		called = "address"
+	return fmt.Sprintf("meter %q (%s %s, %s)", m.Name, called(m), m.Address, place(l, m))
+}
+
+// called is what a meter's address is called in its protocol.
+func called(m *configs.Meter) string {
+	if m.Protocol.Modbus() || m.Protocol == "" {
+		return "unit"
 	}
-	return fmt.Sprintf("meter %q (%s %s, %s)", m.Name, called, m.Address, place(l, m))
+	return "address"
 }
 
 // place is where a line is, as on the wiring plan, with the settings of m where

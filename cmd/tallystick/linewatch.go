@@ -84,7 +84,7 @@ func (l *lineWatch) see(p agent.Poll) {
 func (l *lineWatch) judge(i int) {
 	p := l.polls[i]
 	switch {
-	case p.at.IsZero() || ofLine(p.err):
+	case p.at.IsZero() || ofLine(p.err) || heldOff(p.err):
 		return
 	case p.err == nil:
 		if l.said[i] != "" {

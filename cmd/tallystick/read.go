@@ -214,7 +214,7 @@ func (r *reader) table(out io.Writer, polls []polled) error {
 		if p.meter.Label != "" {
 			name += " " + string(p.meter.Label)
 		}
-		if _, err := fmt.Fprintf(out, "%s  unit %s  %s\n", name, p.meter.Address, p.meter.Profile); err != nil {
+		if _, err := fmt.Fprintf(out, "%s  %s %s  %s\n", name, called(p.meter), p.meter.Address, p.meter.Profile); err != nil {
 			return err
 		}
 		for i, q := range p.readings {

@@ -48,15 +48,18 @@ The agent, and every other program, must leave the port alone meanwhile.
 			if len(args) == 1 && tcp != "" || first < 1 || last > 247 || last < first {
 				return &cli.Error{Exit: cli.Usage, Text: "expected one port, or --tcp, and units from 1 to 247", Hint: "run: tallystick scan --help"}
 			}
-			cfg := scan.Config{First: first, Last: last, Library: lib, Settings: scan.Usual()}
+			cfg := scan.Config{First: first, Last: last, Library: lib, Settings: scan.Usual(), Named: scan.UsualNamed()}
 			if len(settings) > 0 {
-				cfg.Settings = nil
+				cfg.Settings, cfg.Named = nil, nil
 				for _, s := range settings {
 					p, err := drivers.ParseSettings(s)
 					if err != nil {
 						return cli.UsageError("--serial: %v", err)
 					}
 					cfg.Settings = append(cfg.Settings, p)
+					if p.Parity == 'E' {
+						cfg.Named = append(cfg.Named, p)
+					}
 				}
 			}
 			place := line.Config{Name: "scan", TCP: tcp}

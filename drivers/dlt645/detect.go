@@ -55,11 +55,11 @@ func (s *search) below(ctx context.Context, pattern address, fixed int) error {
 // that where the pattern is open, otherwise as the sender of the energy
 // register, which every meter has.
 func (s *search) ask(ctx context.Context, pattern address) (address, *drivers.Fault) {
-	what, id := data, uint32(0x9010)
+	what, id, code := data, uint32(0x9010), readData1997
 	if s.version == V2007 {
-		id = 0x00010000
+		id, code = 0x00010000, readData2007
 		if pattern == wildcard {
-			what = ownAddress
+			what, code = ownAddress, readAddress2007
 		}
 	}
 	out := slices.Repeat([]byte{wakeup}, DefaultWakeup)
@@ -75,7 +75,8 @@ func (s *search) ask(ctx context.Context, pattern address) (address, *drivers.Fa
 					}
 				}
 				got = a
-				return f.reply() && a.decimal() && a.matches(pattern)
+				// A meter of the other edition may refuse: it is not one of these.
+				return f.reply() && !f.refusal() && f.function() == code && a.decimal() && a.matches(pattern)
 			})
 		},
 	})

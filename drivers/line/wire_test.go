@@ -113,6 +113,8 @@ func (w *wire) discard([]byte) (int, error) {
 }
 
 func (w *wire) configure(s drivers.Settings) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.settings, w.changed = append(w.settings, s), append(w.changed, time.Now())
 	return nil
 }

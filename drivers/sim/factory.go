@@ -69,6 +69,14 @@ func (w *wire) add(s Station, line drivers.Settings) {
 	w.ears = append(w.ears, e)
 }
 
+// Serve runs the line on rw until ctx is done, then closes rw and returns nil;
+// any other end of rw is returned as an error. Kind and Address are ignored.
+// host says how the far end has set its port; nil where nobody can know, and
+// every station then hears everything.
+func Serve(ctx context.Context, rw io.ReadWriteCloser, l Line, host func() (drivers.Settings, bool)) error {
+	return serve(ctx, rw, l.wire(rw, host))
+}
+
 // Factory is simulated lines that are open: clients can connect from the
 // moment it exists and are answered while it runs.
 type Factory struct {

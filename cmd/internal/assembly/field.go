@@ -64,7 +64,7 @@ func Lines(site *configs.Site, lib *profile.Library, tap func(drivers.Frame)) ([
 			if m.Line != string(c.Name) {
 				continue
 			}
-			meter, err := newMeter(m, lib, bus)
+			meter, err := newMeter(m, lib, bus.Station(line.StationConfig{Name: string(m.Name)}))
 			if err != nil {
 				return nil, fmt.Errorf("meter %s: %w", m.Name, err)
 			}

@@ -16,7 +16,7 @@ const namedWait = 500 * time.Millisecond
 
 // wildcards looks for meters that are called by the number on their plate.
 func (s *search) wildcards(at drivers.Settings) []step {
-	wait := namedWait + at.Characters(80)
+	wait := namedWait + at.Characters(40) // the longest reply: 901F of a water meter
 	if !s.Serial {
 		wait += unitWait
 	}

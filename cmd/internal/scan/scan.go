@@ -18,7 +18,8 @@ import (
 type Config struct {
 	Line     drivers.Exchanger
 	Serial   bool               // the line is a port whose settings can be changed, not a TCP connection
-	Settings []drivers.Settings // to try on a port, likely ones first; see Usual
+	Settings []drivers.Settings // to try Modbus with on a port, likely ones first; see Usual
+	Named    []drivers.Settings // likewise DL/T 645 and CJ/T 188; see UsualNamed
 	First    int                // unit numbers to try, both included
 	Last     int
 	Library  *profile.Library
@@ -47,17 +48,24 @@ type Progress struct {
 	Left        time.Duration
 }
 
-// Usual are the settings of nearly every meter, likely ones first.
+// Usual are the settings of nearly every Modbus meter, likely ones first.
 func Usual() []drivers.Settings {
-	var list []drivers.Settings
-	for _, s := range []string{"9600 8N1", "2400 8E1", "9600 8E1", "19200 8E1", "19200 8N1", "4800 8E1", "4800 8N1", "2400 8N1"} {
+	return parsed("9600 8N1", "9600 8E1", "19200 8E1", "19200 8N1", "4800 8N1", "2400 8N1", "4800 8E1", "2400 8E1")
+}
+
+// UsualNamed are those of nearly every DL/T 645 and CJ/T 188 meter: both
+// standards ask for even parity, and leave the speed to the meter.
+func UsualNamed() []drivers.Settings { return parsed("2400 8E1", "9600 8E1", "4800 8E1", "1200 8E1") }
+
+func parsed(list ...string) (all []drivers.Settings) {
+	for _, s := range list {
 		p, err := drivers.ParseSettings(s)
 		if err != nil {
-			panic(err) // the list above
+			panic(err) // the lists above
 		}
-		list = append(list, p)
+		all = append(all, p)
 	}
-	return list
+	return all
 }
 
 // early is how many unit numbers are tried at the likeliest settings before
@@ -123,10 +131,8 @@ func (s *search) steps() (list []step) {
 			continue
 		}
 		list = append(list, s.units(at, s.First, soon)...)
-		for _, at := range s.Settings {
-			if at.Parity == 'E' { // DL/T 645 and CJ/T 188 know no other
-				list = append(list, s.wildcards(at)...)
-			}
+		for _, at := range s.Named {
+			list = append(list, s.wildcards(at)...)
 		}
 		list = append(list, s.units(at, soon+1, s.Last)...)
 	}
