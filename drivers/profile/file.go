@@ -269,7 +269,7 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 	}
 	kinds, lives, names := c.kinds(f)
 	quantities := make(map[string]*register)
-	places := make(map[[2]uint16]*register)
+	places := make(map[[3]uint16]*register)
 	for i := range f.Registers {
 		r := &f.Registers[i]
 		k, ok := kinds[r.Kind]
@@ -283,7 +283,7 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 		if other := quantities[r.Quantity]; other != nil {
 			c.fault(&r.Quantity, strict.CodeDuplicate, "quantity %q is already at %v", r.Quantity, at.Of(&other.Quantity))
 		}
-		place := [2]uint16{uint16(k.Table), r.Address}
+		place := [3]uint16{uint16(k.Table), r.Address, k.Mask} // a status word holds several quantities
 		if other := places[place]; other != nil {
 			c.fault(&r.Address, strict.CodeDuplicate, "address 0x%04X is already %s at %v", r.Address, other.Quantity, at.Of(&other.Address))
 		}

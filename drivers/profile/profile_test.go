@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,8 @@ func get(t *testing.T, id string) *Profile {
 	return p
 }
 
+var billed = regexp.MustCompile(`^(energy|reactive)_(import|export)(_l[123])?$`)
+
 func TestBuiltin(t *testing.T) {
 	l := builtin(t)
 	files, err := filepath.Glob("data/*.yaml")
@@ -45,11 +48,12 @@ func TestBuiltin(t *testing.T) {
 	if got, want := strings.Join(l.IDs(), " "), strings.Join(files, " "); got != want {
 		t.Errorf("profiles %s in files %s", got, want)
 	}
-	units := [][2]string{ // every quantity has one unit in all profiles; longest names first
-		{"reactive_power", "var"}, {"apparent_power", "VA"}, {"power_factor", ""}, {"power_pct", "%"}, {"phase_angle", "deg"}, {"frequency", "Hz"}, {"reactive", "kvarh"},
-		{"voltage", "V"}, {"current", "A"}, {"energy", "kWh"}, {"power", "W"}, {"thd", "%"}, {"di", ""}, {"do", ""},
-		{"bus_voltage", "V"}, {"speed", "rpm"}, {"run", ""}, {"idle", ""}, {"fault", ""}, {"alarm", ""}, {"iw", ""}, {"d", ""},
+	families := [][2]string{ // the units of quantities by the beginning of their names, the first that fits
+		{"reactive_power", "var"}, {"apparent_power", "VA"}, {"power_factor", ""}, {"power_pct", "%"}, {"power_off", ""}, {"phase_angle", "deg"},
+		{"frequency", "Hz"}, {"reactive", "kvarh"}, {"voltage", "V"}, {"current", "A"}, {"energy", "kWh"}, {"power", "W"}, {"thd", "%"},
+		{"bus_voltage", "V"}, {"speed", "rpm"}, {"run", ""}, {"idle", ""}, {"fault", ""}, {"alarm", ""}, {"volume", "m3"},
 	}
+	units := map[string]string{} // of all quantities: one in all profiles
 	hashes := map[[32]byte]bool{}
 	for _, id := range l.IDs() {
 		p, err := l.Get(id)
@@ -73,12 +77,26 @@ func TestBuiltin(t *testing.T) {
 			if i < len(p.Registers) && r.Name != p.Registers[i].Name {
 				t.Errorf("%s: All does not begin with Registers", id)
 			}
-			family := slices.IndexFunc(units, func(u [2]string) bool { return strings.HasPrefix(r.Name, u[0]) })
-			if family < 0 || units[family][1] != r.Unit {
-				t.Errorf("%s: %s is in %q", id, r.Name, r.Unit)
-			}
 			if !r.Limited {
 				t.Errorf("%s: %s has no plausibility limits", id, r.Name)
+			}
+		}
+		var quantities []drivers.Quantity
+		for _, r := range all {
+			quantities = append(quantities, r.Quantity)
+		}
+		for _, i := range p.AllItems() {
+			quantities = append(quantities, i.Quantity)
+		}
+		for _, q := range quantities {
+			family := slices.IndexFunc(families, func(u [2]string) bool { return strings.HasPrefix(q.Name, u[0]) })
+			if unit, known := units[q.Name]; known && unit != q.Unit || family >= 0 && families[family][1] != q.Unit {
+				t.Errorf("%s: %s is in %q", id, q.Name, q.Unit)
+			}
+			units[q.Name] = q.Unit
+			// What is billed only grows, and not at any speed.
+			if billed.MatchString(q.Name) && (!p.Lives[q.Name].Counter || p.Lives[q.Name].MaxRate <= 0) {
+				t.Errorf("%s: %s is no counter with max_rate", id, q.Name)
 			}
 		}
 	}
@@ -228,7 +246,7 @@ func TestFaults(t *testing.T) {
 		{"kind: voltage", "kind: voltag", `f:14:34: E-107 unknown kind "voltag": did you mean "voltage"?`},
 		{"quantity: voltage_l1", "quantity: Voltage", `quantity: "Voltage", expected lower-case letters`},
 		{"quantity: relay_1", "quantity: voltage_l1", `E-108 quantity "voltage_l1" is already at f:14:16`},
-		{"quantity: relay_1, kind: relay", "quantity: v, kind: voltage", "E-108 address 0x0000 is already voltage_l1 at f:14:52"},
+		{"kind: voltage, address: 0x0000}", "kind: voltage, address: 0x0000}\n  - {quantity: v, kind: voltage, address: 0}", "E-108 address 0x0000 is already voltage_l1 at f:14:52"},
 		{"address: 0x0000", "address: 0xFFFF", "address 0xFFFF: 2 registers end beyond 0xFFFF"},
 		{"address: 0x0000", "address: 0x10000", "65535"},
 	} {
@@ -237,6 +255,20 @@ func TestFaults(t *testing.T) {
 		if !errors.As(err, &faults) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s:\n got %v\nwant ...%s...", c.new, err, c.want)
 		}
+	}
+
+	// One status word holds several quantities, by their masks.
+	word := strings.Replace(sound, "registers:\n", `  - {name: run, table: holding, type: uint16, mask: 0x0001, min: 0, max: 1}
+  - {name: fault, table: holding, type: uint16, mask: 0x0F00, min: 0, max: 15}
+registers:
+  - {quantity: run, kind: run, address: 0x2100}
+  - {quantity: fault, kind: fault, address: 0x2100}
+`, 1)
+	if p, err := Parse("f", []byte(word)); err != nil || p.Registers[1].Mask != 0x0F00 || p.Registers[1].Address != 0x2100 {
+		t.Errorf("%v, %+v", err, p)
+	}
+	if _, err := Parse("f", []byte(strings.Replace(word, "0x0F00", "0x0001", 1))); err == nil || !strings.Contains(err.Error(), "address 0x2100 is already run") {
+		t.Error(err)
 	}
 
 	// All of them at once, in the order of the file.
