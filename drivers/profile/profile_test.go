@@ -170,24 +170,38 @@ func TestUnknownID(t *testing.T) {
 	}
 }
 
-// The profile in README.md is a good one.
+// The profiles in README.md are good ones.
 func TestREADME(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "```yaml\n")
-	example, _, _ := strings.Cut(rest, "```")
-	p, err := Parse("README.md", []byte(example))
-	if err != nil {
-		t.Fatal(err)
+	root := readSchema(t)
+	var profiles []*Profile
+	for _, rest := range strings.Split(string(text), "```yaml\n")[1:] {
+		example, _, _ := strings.Cut(rest, "```")
+		p, err := Parse("README.md", []byte(example))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range root.faults(fromYAML(t, []byte(example))) {
+			t.Error(f)
+		}
+		profiles = append(profiles, p)
 	}
+	p := profiles[0]
 	r := p.Registers[1]
 	if r.Order != drivers.CDAB || r.Scale != -2 || r.Exp != -2 || !slices.Equal(r.Invalid, []uint64{0xFFFFFFFF}) || r.Max != 1e10 {
 		t.Errorf("%+v", r)
 	}
+	if life := p.Lives["energy_import"]; !life.Counter || life.MaxRate != 1000000 || p.Identity.Last != 0x107 {
+		t.Errorf("%+v", p)
+	}
 	if p.Gap != 20*time.Millisecond || len(p.Registers) != 2 || len(p.All()) != 3 {
 		t.Errorf("%+v", p)
+	}
+	if w := profiles[1]; w.Protocol != "cjt188" || w.Wakeup != 4 || len(w.Items) != 1 || w.Lives["volume"].Modulus != 1e8 {
+		t.Errorf("%+v", w)
 	}
 }
 
