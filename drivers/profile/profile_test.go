@@ -338,7 +338,7 @@ func TestFieldMaps(t *testing.T) {
 		Registers []struct {
 			Quantity, Type, Unit string
 			FC                   int
-			Addr                 uint16
+			Addr, Count          uint16
 			Order                string `json:"word_order"`
 			Scale                json.Number
 		}
@@ -361,10 +361,18 @@ func TestFieldMaps(t *testing.T) {
 			continue
 		}
 		for _, r := range d.Registers {
-			if d.Class == "plc" || d.ID == "siemens-pac2200" && r.Quantity == "frequency" {
-				continue // blocks of which a profile takes some; not to be trusted
+			if d.ID == "siemens-pac2200" && r.Quantity == "frequency" {
+				continue // not to be trusted
 			}
 			all := p.All()
+			if r.Count > 4 || d.Class == "plc" { // an area, of which a profile takes some
+				area := drivers.Range{Table: tables[r.FC], Address: r.Addr, Last: r.Addr + max(r.Count, 1) - 1}
+				if !slices.Contains(p.Ranges, area) && !slices.ContainsFunc(all, func(q drivers.Register) bool { return q.Table == area.Table && q.Address == area.Address }) {
+					t.Errorf("%s: neither a range nor a register for %s: %+v", d.ID, r.Quantity, area)
+				}
+				checked++
+				continue
+			}
 			i := slices.IndexFunc(all, func(q drivers.Register) bool { return q.Table == tables[r.FC] && q.Address == r.Addr })
 			if i < 0 {
 				t.Errorf("%s: no register at 0x%04X for %s", d.ID, r.Addr, r.Quantity)
