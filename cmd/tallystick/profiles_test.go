@@ -146,7 +146,8 @@ sources: [a book]
 		second + `:1:5: E-108 id: "mine" is taken by ` + good,
 		taken + `:1:5: E-108 id: "peacefair-pzem016" is taken by a built-in profile`,
 		unreadable + ": E-111 item secret: ",
-		"error: 4 faults, listed above",
+		bad + ":2:10: E-111 version: 0, expected 1 or more",
+		"error: 5 faults, listed above",
 	} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("no %q in\n%s", want, stderr)
@@ -163,7 +164,7 @@ sources: [a book]
 	}
 
 	// The same files as a directory.
-	if _, stderr, exit := profiles(t, "list", "--profiles", dir); exit != cli.Usage || !strings.Contains(stderr, "has 3 faults, listed above") {
+	if _, stderr, exit := profiles(t, "list", "--profiles", dir); exit != cli.Usage || !strings.Contains(stderr, "has 4 faults, listed above") {
 		t.Errorf("exit %d, %s", exit, stderr)
 	}
 	for _, name := range []string{bad, second, taken, unreadable} {

@@ -220,11 +220,18 @@ type checker struct {
 	faults []strict.Fault
 }
 
+// fault reports what is wrong with a field. One that has no value is wrong for
+// another reason, which has been reported.
 func (c *checker) fault(field any, code, format string, args ...any) {
+	if !c.at.Has(field) {
+		return
+	}
 	c.faults = append(c.faults, c.at.Of(field).Fault(strict.Problem{Code: code, Msg: fmt.Sprintf(format, args...)}))
 }
 
-func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fault) {
+// profile is what f says, and what is wrong with it in itself. It is total on
+// what is left of a faulty file, and says nothing twice.
+func (f *file) profile(at *strict.Positions) (*Profile, []strict.Fault) {
 	c := &checker{at: at}
 	if !idForm.MatchString(f.ID) {
 		c.fault(&f.ID, strict.CodeValue, "id: %q, expected lower-case letters, digits and hyphens", f.ID)
@@ -241,7 +248,7 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 	if !serialForm.MatchString(f.Serial) {
 		c.fault(&f.Serial, strict.CodeValue, "serial: %q, expected settings like 9600 8N1", f.Serial)
 	}
-	if f.Protocol == Modbus && at.Has(&f.Unit) && (f.Unit < 1 || f.Unit > 247) {
+	if f.Protocol == Modbus && (f.Unit < 1 || f.Unit > 247) {
 		c.fault(&f.Unit, strict.CodeValue, "unit: %d, expected 1 to 247", f.Unit)
 	}
 	if f.MaxRegisters < 1 || f.MaxRegisters > 125 {
@@ -274,7 +281,9 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 		r := &f.Registers[i]
 		k, ok := kinds[r.Kind]
 		if !ok {
-			c.fault(&r.Kind, strict.CodeUnknown, "unknown kind %q: %s", r.Kind, meant(r.Kind, names))
+			if at.Sound(&f.Kinds) {
+				c.fault(&r.Kind, strict.CodeUnknown, "unknown kind %q: %s", r.Kind, meant(r.Kind, names))
+			}
 			continue
 		}
 		if !quantityForm.MatchString(r.Quantity) {
@@ -301,14 +310,14 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 	}
 	if f.Protocol != Modbus {
 		c.items(f, p)
-	} else if at.Has(&f.Registers) && len(p.Registers) == 0 {
+	} else if at.Sound(&f.Registers) && at.Sound(&f.Kinds) && len(p.Registers) == 0 {
 		c.fault(&f.Registers, strict.CodeValue, "registers: none is read by default")
 	}
 	c.belongs(f)
 	if at.Has(&f.Identity) {
 		p.Identity = c.identity(f)
 	}
-	return p, strict.Limit(name, c.faults, 0)
+	return p, c.faults
 }
 
 // belongs reports keys of one protocol in a profile of another, and those of
@@ -332,7 +341,7 @@ func (c *checker) belongs(f *file) {
 		switch has := c.at.Has(k.field); {
 		case has && !k.may:
 			c.fault(k.field, strict.CodeUnknown, "%s: a profile for %s has no such key", k.name, f.Protocol)
-		case !has && k.required:
+		case !has && k.required && c.at.Sound(f):
 			c.faults = append(c.faults, c.at.Of(&f.Protocol, f).Fault(strict.Problem{Code: strict.CodeMissing,
 				Msg: fmt.Sprintf("key %q is missing in a profile for %s", k.name, f.Protocol), Hint: "add it: " + k.name + ": ..."}))
 		}
@@ -357,7 +366,9 @@ func (c *checker) identity(f *file) *Identity {
 				c.fault(k.field, strict.CodeUnknown, "%s: the identity in a profile for %s has no such key", k.name, f.Protocol)
 			}
 		}
-		c.id(&i.ID, "id", f)
+		if c.id(&i.ID, "id", f); !c.at.Has(&i.ID) && c.at.Sound(i) {
+			c.fault(i, strict.CodeMissing, "identity: id is missing")
+		}
 		return &Identity{ID: i.ID}
 	}
 	if c.at.Has(&i.ID) {
@@ -375,6 +386,7 @@ func (c *checker) identity(f *file) *Identity {
 	switch {
 	case drivers.Table(i.Table).Bits():
 		c.fault(&i.Table, strict.CodeValue, "table: an identity is in holding or input")
+	case !c.at.Sound(i):
 	case !c.at.Has(&i.Address):
 		c.fault(i, strict.CodeMissing, "identity: address is missing")
 	case i.Count < 1 || int(i.Count) > f.MaxRegisters:
@@ -423,7 +435,7 @@ func (c *checker) items(f *file, p *Profile) {
 			Quantity: drivers.Quantity{Name: it.Quantity, Unit: it.Unit, Exp: int8(it.Resolution)},
 			ID:       it.ID, Part: it.Part, Format: it.Format,
 		}
-		d.Limited, d.Min, d.Max = c.limits(&it.Quantity, "quantity "+it.Quantity, &it.Min, &it.Max, d.Exp)
+		d.Limited, d.Min, d.Max = c.limits(it, &it.Quantity, "quantity "+it.Quantity, &it.Min, &it.Max, d.Exp)
 		p.Lives[it.Quantity] = c.life(&it.life, d.Exp)
 		if it.Default {
 			p.Items = append(p.Items, d)
@@ -431,7 +443,7 @@ func (c *checker) items(f *file, p *Profile) {
 			p.optionalItems = append(p.optionalItems, d)
 		}
 	}
-	if c.at.Has(&f.Items) && len(p.Items) == 0 {
+	if c.at.Sound(&f.Items) && len(p.Items) == 0 {
 		c.fault(&f.Items, strict.CodeValue, "items: none is read by default")
 	}
 }
@@ -471,9 +483,10 @@ func (c *checker) life(l *life, exp int8) (out Life) {
 	return out
 }
 
-// limits reads min and max, which come together or not at all.
-func (c *checker) limits(at any, what string, lo, hi *decimal, exp int8) (limited bool, low, high int64) {
+// limits reads min and max of an entry, which come together or not at all.
+func (c *checker) limits(entry, at any, what string, lo, hi *decimal, exp int8) (limited bool, low, high int64) {
 	switch {
+	case !c.at.Sound(entry): // one of them may be there, and wrong
 	case c.at.Has(lo) != c.at.Has(hi):
 		c.fault(at, strict.CodeMissing, "%s has only one of min and max", what)
 	case c.at.Has(lo):
@@ -510,19 +523,19 @@ func (c *checker) kinds(f *file) (kinds map[string]drivers.Register, lives map[s
 			Table:    drivers.Table(k.Table), Type: drivers.Type(k.Type), Order: drivers.WordOrder(k.Order),
 			Scale: int8(k.Scale), Mask: k.Mask, Invalid: k.Invalid,
 		}
-		if k.Mask != 0 && r.Type != drivers.Uint16 {
+		if k.Mask != 0 && c.at.Has(&k.Type) && r.Type != drivers.Uint16 {
 			c.fault(&k.Mask, strict.CodeValue, "mask: only a uint16 has one")
 		}
-		if r.Table.Bits() != (r.Type == drivers.Bit) {
+		if c.at.Has(&k.Table) && r.Table.Bits() != (r.Type == drivers.Bit) {
 			c.fault(&k.Type, strict.CodeValue, "type: a bit is in table coil or discrete, everything else in holding or input")
 		}
-		if r.Type != drivers.Float32 && r.Type != drivers.Float64 && k.Resolution != k.Scale {
+		if c.at.Sound(k) && r.Type != drivers.Float32 && r.Type != drivers.Float64 && k.Resolution != k.Scale {
 			c.fault(&k.Resolution, strict.CodeValue, "resolution: an integer keeps the resolution of its scale")
 		}
 		if words := r.Type.Words(); r.Type != drivers.Bit && words > f.MaxRegisters {
 			c.fault(&k.Type, strict.CodeValue, "type: needs %d registers, max_registers is %d", words, f.MaxRegisters)
 		}
-		r.Limited, r.Min, r.Max = c.limits(&k.Name, fmt.Sprintf("kind %q", k.Name), &k.Min, &k.Max, r.Exp)
+		r.Limited, r.Min, r.Max = c.limits(k, &k.Name, fmt.Sprintf("kind %q", k.Name), &k.Min, &k.Max, r.Exp)
 		lives[k.Name] = c.life(&k.life, r.Exp)
 		kinds[k.Name] = r
 		names = append(names, k.Name)

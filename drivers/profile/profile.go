@@ -141,10 +141,12 @@ func Parse(name string, data []byte) (*Profile, error) {
 func parse(name string, data []byte) (p *Profile, id strict.Pos, faults []strict.Fault) {
 	var f file
 	at, faults := strict.DecodeAt(name, data, &f)
-	if len(faults) > 0 {
-		return nil, id, faults
+	if at.Has(&f) && len(faults) <= strict.MaxFaults { // not a wreck
+		var more []strict.Fault
+		p, more = f.profile(at)
+		faults = strict.Limit(name, append(faults, more...), 0)
 	}
-	if p, faults = f.profile(name, at); len(faults) > 0 {
+	if len(faults) > 0 {
 		return nil, id, faults
 	}
 	p.Hash = sha256.Sum256(data)

@@ -292,6 +292,27 @@ registers:
 		t.Errorf("%v, want three faults", err)
 	}
 
+	// What cannot be read does not hide what can, and is one fault, not two.
+	for _, c := range [][]string{
+		{"version: 1", "version: one", "kind: relay", "kind: rely", `f:2:10: E-110 version: expected a whole number, found the text "one" → write it as in version: 7`,
+			`f:15:31: E-107 unknown kind "rely": did you mean "relay"?`},
+		{"unit: 1\n", "unit: many\n", "min: 0", "min: x", `f:7:7: E-110 unit: expected a whole number, found the text "many" → write it as in unit: 7`,
+			`f:11:81: E-111 min: "x" is not a decimal number`},
+		{"type: float32", "type: float31", "address: 0x0000", "address: here", `f:11:50: E-111 type: "float31" is not one of`,
+			`f:14:52: E-110 address: expected a whole number`},
+		{"name: voltage,", "nam: voltage,", "id: acme-m3", "id: Acme", `f:1:5: E-111 id: "Acme", expected`, `f:11:6: E-107 unknown key "nam"`},
+		{"kinds:", "kind:", "version: 1", "version: 0", `f:2:10: E-111 version: 0, expected 1 or more`, `f:10:1: E-107 unknown key "kind"`},
+	} {
+		_, err := Parse("f", []byte(strings.NewReplacer(c[0], c[1], c[2], c[3]).Replace(sound)))
+		var lines []string
+		if err != nil {
+			lines = strings.Split(err.Error(), "\n")
+		}
+		if len(lines) != len(c)-4 || !strings.HasPrefix(lines[0], c[4]) || !strings.HasPrefix(lines[1], c[5]) {
+			t.Errorf("%s, %s:\n got %s\nwant %s", c[1], c[3], strings.Join(lines, "\n     "), strings.Join(c[4:], "\n     "))
+		}
+	}
+
 	none := strings.ReplaceAll(sound, "address: 0", "default: false, address: 0")
 	if _, err := Parse("f", []byte(none)); err == nil || !strings.Contains(err.Error(), "registers: none is read by default") {
 		t.Error(err)
