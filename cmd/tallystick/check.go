@@ -48,7 +48,7 @@ With --online each meter is also read once and each broker called.
 			if !online {
 				return nil
 			}
-			r, err := newReader(site)
+			r, err := newReader(site, nil)
 			if err != nil {
 				return err
 			}

@@ -75,18 +75,18 @@ func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
 				others = fmt.Sprintf("%d other meters on this line answer", answering)
 			}
 			e.Text = fmt.Sprintf("%s gives no answer: %v; %s, so the line is fine", where, fault.Err, others)
-			e.Hint = fmt.Sprintf("compare the unit number on the meter's display with address: %s in the site file, and check that the meter has power", p.meter.Address)
+			e.Hint = fmt.Sprintf("compare the %s on the meter's display with address: %s in the site file, and check that the meter has power; to find it: %s", numberOf(p.meter), p.meter.Address, scanOf(l))
 		case l.TCP != "":
 			e.Text = fmt.Sprintf("%s gives no answer: %v; nothing on this line answers", where, fault.Err)
 			e.Hint = fmt.Sprintf("the address answers, the meter does not: check address: %s and protocol: in the site file, and the wires behind a serial server", p.meter.Address)
 		default:
 			e.Text = fmt.Sprintf("%s gives no answer: %v; nothing on this line answers", where, fault.Err)
-			e.Hint = fmt.Sprintf("check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: %s and serial: in the site file", p.meter.Address)
+			e.Hint = fmt.Sprintf("check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: %s and serial: in the site file; to try other settings and addresses: %s", p.meter.Address, scanOf(l))
 		}
 	case drivers.BadFrame:
 		e.Code = "E-205"
 		e.Text = fmt.Sprintf("%s: something answers, but not with a valid reply: %v", where, fault.Err)
-		e.Hint = "speed or parity differ between meter and site file (try 9600 8N1, 19200 8E1, 2400 8E1), or two devices share one unit number"
+		e.Hint = fmt.Sprintf("speed or parity differ between meter and site file, or two devices share one %s; to find out: %s", numberOf(p.meter), scanOf(l))
 	case drivers.Refused, drivers.Absent:
 		e.Code = "E-206"
 		e.Text = fmt.Sprintf("%s: %v", where, p.err)
@@ -121,6 +121,22 @@ func portFault(l *configs.Line, open *line.OpenError) *cli.Error {
 // whereIs is where a meter is, as on the wiring plan.
 func whereIs(l *configs.Line, m *configs.Meter) string {
 	return fmt.Sprintf("meter %q (%s %s, %s)", m.Name, called(m), m.Address, place(l, m))
+}
+
+// numberOf is what a meter's display shows as its address.
+func numberOf(m *configs.Meter) string {
+	if called(m) == "unit" {
+		return "unit number"
+	}
+	return "address"
+}
+
+// scanOf is the command that finds what hangs on a line.
+func scanOf(l *configs.Line) string {
+	if l.TCP != "" {
+		return "tallystick scan --tcp " + string(l.TCP)
+	}
+	return "tallystick scan " + l.Port
 }
 
 // called is what a meter's address is called in its protocol.

@@ -304,7 +304,7 @@ func TestDeadMeterIsNoNumber(t *testing.T) {
 	exit, stdout, stderr := command(t, dir, "read", "--config", alone)
 	same(t, "table", stdout, deadTable("timeout"))
 	same(t, "stderr", stderr, `tallystick: error: E-204 meter "press-1" (unit 7, DIR/meter 9600 8N1) gives no answer: timeout after 1s; nothing on this line answers
-tallystick: hint: check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: 7 and serial: in the site file
+tallystick: hint: check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: 7 and serial: in the site file; to try other settings and addresses: tallystick scan DIR/meter
 `)
 	if exit != 1 {
 		t.Errorf("exit %d, want 1", exit)
@@ -318,7 +318,7 @@ tallystick: hint: check the wires (A and B may be swapped), the power of the met
 		t.Errorf("exit %d, the live meter: %s", exit, live)
 	}
 	want := `tallystick: error: E-204 meter "press-1" (unit 7, DIR/meter 9600 8N1) gives no answer: timeout after 1s; another meter on this line answers, so the line is fine
-tallystick: hint: compare the unit number on the meter's display with address: 7 in the site file, and check that the meter has power
+tallystick: hint: compare the unit number on the meter's display with address: 7 in the site file, and check that the meter has power; to find it: tallystick scan DIR/meter
 `
 	same(t, "stderr", stderr, want)
 

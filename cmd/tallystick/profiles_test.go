@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,7 +49,8 @@ func TestProfileList(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &entries); err != nil || exit != cli.Done || len(entries) != len(lib.IDs()) {
 		t.Fatalf("exit %d, %v, %d entries", exit, err, len(entries))
 	}
-	if e := entries[0]; e["id"] != "acrel-adw300" || e["class"] != "meter" || e["protocol"] != "modbus" || e["vendor"] != "Acrel" || e["name_zh"] == "" || e["name_en"] == "" {
+	i := slices.IndexFunc(entries, func(e map[string]string) bool { return e["id"] == "acrel-adw300" })
+	if e := entries[i]; e["class"] != "meter" || e["protocol"] != "modbus" || e["vendor"] != "Acrel" || e["name_zh"] == "" || e["name_en"] == "" {
 		t.Errorf("%v", e)
 	}
 }

@@ -20,7 +20,7 @@ import (
 )
 
 func newReadCommand(a *app) *cobra.Command {
-	var once, watch bool
+	var once, watch, frames bool
 	var every time.Duration
 	c := &cobra.Command{
 		Use:   "read",
@@ -31,14 +31,17 @@ run on the same ports meanwhile.
 ` + cli.ExitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if once && watch {
-				return cli.UsageError("--once and --watch exclude each other")
+			if once && watch || frames && (watch || a.json) {
+				return cli.UsageError("--once, --watch and --frames exclude each other, and --frames is text")
 			}
 			site, err := a.load()
 			if err != nil {
 				return err
 			}
-			r, err := newReader(site)
+			if frames {
+				return transcripts(cmd.Context(), cmd.OutOrStdout(), a.stderr, site)
+			}
+			r, err := newReader(site, nil)
 			if err != nil {
 				return err
 			}
@@ -55,6 +58,7 @@ run on the same ports meanwhile.
 	}
 	c.Flags().BoolVar(&once, "once", false, "read once and exit (the default)")
 	c.Flags().BoolVar(&watch, "watch", false, "read again and again until interrupted")
+	c.Flags().BoolVar(&frames, "frames", false, "read once and print what crossed the wire, as a transcript (CONTRIBUTING.md)")
 	c.Flags().DurationVar(&every, "every", 2*time.Second, "pause between two readings with --watch")
 	c.Flags().BoolVar(&a.json, "json", false, "one JSON object a value")
 	return c
@@ -78,16 +82,50 @@ type polled struct {
 	fits     *order // the word order under which they can
 }
 
-func newReader(site *configs.Site) (*reader, error) {
+func newReader(site *configs.Site, tap func(drivers.Frame)) (*reader, error) {
 	lib, err := assembly.Library(site.Profiles)
 	if err != nil {
 		return nil, err
 	}
-	lines, err := assembly.Lines(site, lib, nil)
+	lines, err := assembly.Lines(site, lib, tap)
 	if err != nil {
 		return nil, err
 	}
 	return &reader{site: site, lines: lines}, nil
+}
+
+// transcripts reads every meter once, one after the other, and prints each
+// reading as drivers/profile keeps them: what was asked, what came, what it
+// means.
+func transcripts(ctx context.Context, out, stderr io.Writer, site *configs.Site) error {
+	r, err := newReader(site, func(f drivers.Frame) {
+		fmt.Fprintf(out, "> % X\n< % X\n", f.Request, f.Reply)
+	})
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	var polls [][]polled
+	for _, l := range r.lines {
+		var ps []polled
+		for _, m := range l.Meters {
+			meter := r.meter(m.Name)
+			fmt.Fprintf(out, "# %s, profile %s\n@ %s\n", m.Name, m.Profile, meter.Address)
+			p := polled{meter: meter, columns: m.Columns, readings: make([]drivers.Reading, len(m.Columns)), at: time.Now()}
+			p.err = m.Device.Read(ctx, p.readings)
+			p.answered = p.err == nil || anyValue(p.readings)
+			for i, q := range p.readings {
+				if q.Quality == drivers.OK {
+					c := p.columns[i]
+					c.Multiplier = drivers.Decimal{Coef: 1} // as on the meter's own display
+					fmt.Fprintln(out, strings.TrimSpace(fmt.Sprintf("= %s %s %s", c.Name, decimal(q.Coef, c), c.Unit)))
+				}
+			}
+			ps = append(ps, p)
+		}
+		polls = append(polls, ps)
+	}
+	return report(stderr, polls, func([]polled) error { return nil }, site)
 }
 
 func (r *reader) close() {

@@ -89,10 +89,14 @@ func (s *search) ask(ctx context.Context, q question, pattern address) (f frame,
 			return hunt(b, func(g frame) bool {
 				f = g
 				di, ok := g.di()
-				return g.reply() && !g.refusal() && g.function() == q.code && ok && di == q.di && decimal(g.address[:]) && g.address.matches(pattern)
+				answers := g.function() == q.code && ok && di == q.di
+				return g.reply() && (answers || g.refusal()) && decimal(g.address[:]) && g.address.matches(pattern)
 			})
 		},
 	})
+	if err == nil && f.refusal() {
+		return f, &drivers.Fault{Kind: drivers.Refused, Err: errors.New("does not have what was asked for")}
+	}
 	if err == nil {
 		return f, nil
 	}

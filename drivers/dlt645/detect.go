@@ -64,6 +64,7 @@ func (s *search) ask(ctx context.Context, pattern address) (address, *drivers.Fa
 	}
 	out := slices.Repeat([]byte{wakeup}, DefaultWakeup)
 	var got address
+	foreign := false
 	_, err := s.line.Exchange(ctx, drivers.Exchange{
 		Request: appendRead(out, s.version, pattern, what, id, 0), Settings: s.settings, Timeout: s.timeout,
 		Match: func(b []byte) (skip, size int) {
@@ -75,11 +76,15 @@ func (s *search) ask(ctx context.Context, pattern address) (address, *drivers.Fa
 					}
 				}
 				got = a
-				// A meter of the other edition may refuse: it is not one of these.
-				return f.reply() && !f.refusal() && f.function() == code && a.decimal() && a.matches(pattern)
+				// One meter of the other edition, all by itself, may refuse.
+				foreign = f.refusal() || f.function() != code
+				return f.reply() && a.decimal() && a.matches(pattern)
 			})
 		},
 	})
+	if err == nil && foreign {
+		return got, &drivers.Fault{Kind: drivers.Refused, Err: errors.New("follows another edition of the standard")}
+	}
 	if err == nil {
 		return got, nil
 	}

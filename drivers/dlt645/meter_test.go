@@ -295,6 +295,27 @@ func TestSearchFindsMetersThatAnswerAtOnce(t *testing.T) {
 	}
 }
 
+// A meter of the other edition refuses: that is no reason to ask for every
+// address it could have.
+func TestSearchPassesOverTheOtherEdition(t *testing.T) {
+	m := &meter{version: V1997, address: "970000000006", data: map[uint32]string{0x9010: "00000100"}}
+	l := &drivertest.Line{Reply: func(q []byte) ([]byte, error) {
+		if b := m.answer(q); b != nil {
+			return b, nil
+		}
+		return reply(nil, address{6, 0, 0, 0, 0, 0x97}, 0xC1, []byte{offset + 1}), nil
+	}}
+	var found []string
+	for _, v := range []Version{V2007, V1997} {
+		if err := Search(t.Context(), v, l, drivers.Settings{}, 0, func(a string) { found = append(found, v.String()+" "+a) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"dlt645-1997 970000000006"}; !slices.Equal(found, want) || len(l.Requests) != 2 {
+		t.Fatalf("found %v after %d requests, want %v after 2", found, len(l.Requests), want)
+	}
+}
+
 func TestIdentify(t *testing.T) {
 	d, _ := on(t, config(), plant())
 	if got, err := d.Identify(t.Context()); err != nil || got != "000000123456" {

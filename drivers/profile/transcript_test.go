@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -22,7 +23,7 @@ import (
 // A transcript is what went over the wire when a device was read, and what the
 // device showed meanwhile. README.md describes the format.
 type transcript struct {
-	Address   string // on the device's plate; "" for Modbus: the profile's unit
+	Address   string // it was asked at; "" stands for the profile's unit
 	Exchanges []exchange
 	Want      []expectation
 	Marked    bool // says whether it was recorded or computed
@@ -49,8 +50,7 @@ func parseTranscript(file, text string) (*transcript, error) {
 		}
 		line = strings.TrimSpace(line)
 		if comment, ok := strings.CutPrefix(line, "#"); ok {
-			comment = strings.TrimSpace(comment)
-			tr.Marked = tr.Marked || strings.HasPrefix(comment, "recorded") || strings.HasPrefix(comment, "computed, not recorded")
+			tr.Marked = tr.Marked || strings.Contains(comment, "recorded")
 			continue
 		}
 		if line == "" {
@@ -93,8 +93,15 @@ type device interface {
 
 // constructors build the driver for what a transcript names.
 var constructors = map[string]func(p *Profile, address string, registers []drivers.Register, items []drivers.Item, line drivers.Exchanger) (device, error){
-	Modbus: func(p *Profile, _ string, registers []drivers.Register, _ []drivers.Item, line drivers.Exchanger) (device, error) {
-		return modbus.New(modbus.Config{Name: p.ID, Unit: p.Unit, Registers: registers, Ranges: p.Ranges, MaxRegisters: p.MaxRegisters}, line)
+	Modbus: func(p *Profile, address string, registers []drivers.Register, _ []drivers.Item, line drivers.Exchanger) (device, error) {
+		unit := uint64(p.Unit)
+		if address != "" {
+			var err error
+			if unit, err = strconv.ParseUint(address, 10, 8); err != nil {
+				return nil, err
+			}
+		}
+		return modbus.New(modbus.Config{Name: p.ID, Unit: uint8(unit), Registers: registers, Ranges: p.Ranges, MaxRegisters: p.MaxRegisters}, line)
 	},
 	"dlt645-2007": func(p *Profile, address string, _ []drivers.Register, items []drivers.Item, line drivers.Exchanger) (device, error) {
 		return dlt645.New(dlt645.Config{Name: p.ID, Address: address, Version: dlt645.V2007, Items: items, Blocks: p.Blocks, Wakeup: p.Wakeup}, line)
@@ -120,7 +127,7 @@ func replay(p *Profile, file, text string) (faults []string) {
 		return []string{err.Error()}
 	}
 	if !tr.Marked {
-		fault(1, "say in a comment whether this was \"recorded\" (when, from what) or \"computed, not recorded\"")
+		fault(1, "say in a comment whether this was recorded (when, from what) or computed, not recorded")
 	}
 
 	// What is read is what the transcript has a value for, and that must be all
@@ -246,12 +253,14 @@ func TestTranscriptFaults(t *testing.T) {
 	}
 	p := get(t, "peacefair-pzem016")
 	for _, c := range []struct{ old, new, want string }{
-		{"# computed, not recorded", "#", "say in a comment whether"},
+		{"# computed, not recorded", "# hm", "say in a comment whether"},
 		{"= voltage 230.5 V", "= voltage 230.6 V", "voltage is read as 230.5 V, expected 230.6 V"},
 		{"= voltage 230.5 V", "= voltage 230.5 A", "voltage is read as 230.5 V, expected 230.5 A"},
 		{"= voltage 230.5 V", "", "no value for voltage, which is read by default"},
 		{"= voltage 230.5 V", "= voltage", "expected = quantity value unit"},
 		{"= voltage 230.5 V", "= volts 230.5 V", "the profile has no volts"},
+		{"> 01 04", "@ 2\n> 01 04", "not in the transcript: > 02 04 00 00 00 0A 70 3E"},
+		{"> 01 04", "@ two\n> 01 04", "invalid syntax"},
 		{"> 01 04", "> 02 04", "not in the transcript: > 01 04 00 00 00 0A 70 0D"},
 		{"> 01 04", "> 01 04 00 00\n> 01 04", "not asked: > 01 04 00 00"},
 		{"< 01 04", "< 01 05", "voltage is read as "},
