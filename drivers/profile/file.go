@@ -70,6 +70,7 @@ type kind struct {
 type life struct {
 	Counter bool          `yaml:"counter"`
 	Digits  int           `yaml:"digits"`
+	Modulus decimal       `yaml:"modulus"`
 	MaxRate decimal       `yaml:"max_rate"`
 	Frozen  time.Duration `yaml:"frozen_after"`
 }
@@ -93,6 +94,8 @@ type identity struct {
 	Table   table  `yaml:"table"`
 	Address uint16 `yaml:"address"`
 	Count   uint16 `yaml:"count"`
+	Type    string `yaml:"type"`
+	ID      string `yaml:"id"`
 }
 
 type register struct {
@@ -109,6 +112,9 @@ func (f *file) Defaults() { f.Protocol, f.MaxRegisters, f.Timeout = Modbus, 125,
 func (i *item) Defaults() { i.Default = true }
 
 // Defaults implements strict.Defaulter.
+func (i *identity) Defaults() { i.Type = "string" }
+
+// Defaults implements strict.Defaulter.
 func (r *register) Defaults() { r.Default = true }
 
 type (
@@ -118,20 +124,31 @@ type (
 	power int8 // 10^power
 )
 
-// UnmarshalText reads "holding", "input", "coil" or "discrete".
-func (t *table) UnmarshalText(b []byte) error {
-	return choose(t, string(b), "holding", "input", "coil", "discrete")
+func tables() []string { return []string{"holding", "input", "coil", "discrete"} }
+
+func types() []string {
+	return []string{"uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "bit", "float64", "bcd16", "bcd32"}
 }
 
-// UnmarshalText reads "uint16" and so on.
-func (t *typ) UnmarshalText(b []byte) error {
-	return choose(t, string(b), "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "bit", "float64", "bcd16", "bcd32")
-}
+func orders() []string { return []string{"ABCD", "CDAB", "BADC", "DCBA"} }
 
-// UnmarshalText reads "ABCD" and so on.
-func (o *order) UnmarshalText(b []byte) error {
-	return choose(o, string(b), "ABCD", "CDAB", "BADC", "DCBA")
-}
+// TableWord is how a profile writes a table: "holding".
+func TableWord(t drivers.Table) string { return tables()[t] }
+
+// TypeWord is how a profile writes a type: "float32".
+func TypeWord(t drivers.Type) string { return types()[t] }
+
+// OrderWord is how a profile writes an order of bytes: "CDAB".
+func OrderWord(o drivers.WordOrder) string { return orders()[o] }
+
+// UnmarshalText reads what TableWord writes.
+func (t *table) UnmarshalText(b []byte) error { return choose(t, string(b), tables()...) }
+
+// UnmarshalText reads what TypeWord writes.
+func (t *typ) UnmarshalText(b []byte) error { return choose(t, string(b), types()...) }
+
+// UnmarshalText reads what OrderWord writes.
+func (o *order) UnmarshalText(b []byte) error { return choose(o, string(b), orders()...) }
 
 // choose sets dst to the place of word among words.
 func choose[T ~uint8](dst *T, word string, words ...string) error {
@@ -203,11 +220,18 @@ type checker struct {
 	faults []strict.Fault
 }
 
+// fault reports what is wrong with a field. One that has no value is wrong for
+// another reason, which has been reported.
 func (c *checker) fault(field any, code, format string, args ...any) {
+	if !c.at.Has(field) {
+		return
+	}
 	c.faults = append(c.faults, c.at.Of(field).Fault(strict.Problem{Code: code, Msg: fmt.Sprintf(format, args...)}))
 }
 
-func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fault) {
+// profile is what f says, and what is wrong with it in itself. It is total on
+// what is left of a faulty file, and says nothing twice.
+func (f *file) profile(at *strict.Positions) (*Profile, []strict.Fault) {
 	c := &checker{at: at}
 	if !idForm.MatchString(f.ID) {
 		c.fault(&f.ID, strict.CodeValue, "id: %q, expected lower-case letters, digits and hyphens", f.ID)
@@ -252,12 +276,14 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 	}
 	kinds, lives, names := c.kinds(f)
 	quantities := make(map[string]*register)
-	places := make(map[[2]uint16]*register)
+	places := make(map[[3]uint16]*register)
 	for i := range f.Registers {
 		r := &f.Registers[i]
 		k, ok := kinds[r.Kind]
 		if !ok {
-			c.fault(&r.Kind, strict.CodeUnknown, "unknown kind %q: %s", r.Kind, meant(r.Kind, names))
+			if at.Sound(&f.Kinds) {
+				c.fault(&r.Kind, strict.CodeUnknown, "unknown kind %q: %s", r.Kind, meant(r.Kind, names))
+			}
 			continue
 		}
 		if !quantityForm.MatchString(r.Quantity) {
@@ -266,7 +292,7 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 		if other := quantities[r.Quantity]; other != nil {
 			c.fault(&r.Quantity, strict.CodeDuplicate, "quantity %q is already at %v", r.Quantity, at.Of(&other.Quantity))
 		}
-		place := [2]uint16{uint16(k.Table), r.Address}
+		place := [3]uint16{uint16(k.Table), r.Address, k.Mask} // a status word holds several quantities
 		if other := places[place]; other != nil {
 			c.fault(&r.Address, strict.CodeDuplicate, "address 0x%04X is already %s at %v", r.Address, other.Quantity, at.Of(&other.Address))
 		}
@@ -283,37 +309,114 @@ func (f *file) profile(name string, at *strict.Positions) (*Profile, []strict.Fa
 		}
 	}
 	if f.Protocol != Modbus {
-		c.items(f, p, quantities)
-	} else if len(p.Registers) == 0 {
+		c.items(f, p)
+	} else if at.Sound(&f.Registers) && at.Sound(&f.Kinds) && len(p.Registers) == 0 {
 		c.fault(&f.Registers, strict.CodeValue, "registers: none is read by default")
 	}
 	c.belongs(f)
-	if f.Identity.Count > 0 {
-		p.Identity = &drivers.Range{Table: drivers.Table(f.Identity.Table), Address: f.Identity.Address, Last: f.Identity.Address + f.Identity.Count - 1}
+	if at.Has(&f.Identity) {
+		p.Identity = c.identity(f)
 	}
-	return p, strict.Limit(name, c.faults, 0)
+	return p, c.faults
 }
 
-// belongs reports keys of one protocol in a profile of another.
+// belongs reports keys of one protocol in a profile of another, and those of
+// its own that are missing.
 func (c *checker) belongs(f *file) {
+	if !slices.Contains(protocols(), f.Protocol) {
+		return
+	}
+	is := func(words ...string) bool { return slices.Contains(words, f.Protocol) }
+	modbus, dlt645, cjt188 := is(Modbus), is("dlt645-2007", "dlt645-1997"), is("cjt188")
 	for _, k := range []struct {
-		name   string
-		field  any
-		modbus bool
+		name          string
+		field         any
+		may, required bool
 	}{
-		{"registers", &f.Registers, true}, {"kinds", &f.Kinds, true}, {"ranges", &f.Ranges, true}, {"unit", &f.Unit, true},
-		{"max_registers", &f.MaxRegisters, true}, {"identity", &f.Identity, true},
-		{"items", &f.Items, false}, {"blocks", &f.Blocks, false}, {"wakeup", &f.Wakeup, false}, {"meter_type", &f.MeterType, false},
+		{"unit", &f.Unit, modbus, modbus}, {"kinds", &f.Kinds, modbus, modbus}, {"registers", &f.Registers, modbus, modbus},
+		{"ranges", &f.Ranges, modbus, false}, {"max_registers", &f.MaxRegisters, modbus, false}, {"gap", &f.Gap, modbus, false},
+		{"items", &f.Items, !modbus, !modbus}, {"blocks", &f.Blocks, dlt645, false},
+		{"wakeup", &f.Wakeup, dlt645 || cjt188, false}, {"meter_type", &f.MeterType, cjt188, cjt188},
 	} {
-		if c.at.Has(k.field) && k.modbus != (f.Protocol == Modbus) {
-			c.fault(k.field, strict.CodeValue, "%s: a profile for %s has no such key", k.name, f.Protocol)
+		switch has := c.at.Has(k.field); {
+		case has && !k.may:
+			c.fault(k.field, strict.CodeUnknown, "%s: a profile for %s has no such key", k.name, f.Protocol)
+		case !has && k.required && c.at.Sound(f):
+			c.faults = append(c.faults, c.at.Of(&f.Protocol, f).Fault(strict.Problem{Code: strict.CodeMissing,
+				Msg: fmt.Sprintf("key %q is missing in a profile for %s", k.name, f.Protocol), Hint: "add it: " + k.name + ": ..."}))
 		}
 	}
+	if f.Wakeup < -1 || f.Wakeup > 64 {
+		c.fault(&f.Wakeup, strict.CodeValue, "wakeup: %d bytes, expected 1 to 64, or -1 for none", f.Wakeup)
+	}
+	for i := range f.Blocks {
+		c.id(&f.Blocks[i], "blocks", f)
+	}
 }
 
-// items reads the quantities of a protocol that names its data. What an id may
-// be, the driver says.
-func (c *checker) items(f *file, p *Profile, quantities map[string]*register) {
+// identity checks where the serial number stands.
+func (c *checker) identity(f *file) *Identity {
+	i := &f.Identity
+	if f.Protocol != Modbus {
+		for _, k := range []struct {
+			name  string
+			field any
+		}{{"table", &i.Table}, {"address", &i.Address}, {"count", &i.Count}, {"type", &i.Type}} {
+			if c.at.Has(k.field) {
+				c.fault(k.field, strict.CodeUnknown, "%s: the identity in a profile for %s has no such key", k.name, f.Protocol)
+			}
+		}
+		if c.id(&i.ID, "id", f); !c.at.Has(&i.ID) && c.at.Sound(i) {
+			c.fault(i, strict.CodeMissing, "identity: id is missing")
+		}
+		return &Identity{ID: i.ID}
+	}
+	if c.at.Has(&i.ID) {
+		c.fault(&i.ID, strict.CodeUnknown, "id: the identity in a profile for %s has no such key", f.Protocol)
+	}
+	words, number := map[string]uint16{"uint16": 1, "uint32": 2, "uint64": 4}[i.Type]
+	switch {
+	case number && c.at.Has(&i.Count) && i.Count != words:
+		c.fault(&i.Count, strict.CodeValue, "count: %d, but a %s is %d registers", i.Count, i.Type, words)
+	case number:
+		i.Count = words
+	case i.Type != "string":
+		c.fault(&i.Type, strict.CodeValue, "type: %q is not one of string, uint16, uint32, uint64", i.Type)
+	}
+	switch {
+	case drivers.Table(i.Table).Bits():
+		c.fault(&i.Table, strict.CodeValue, "table: an identity is in holding or input")
+	case !c.at.Sound(i):
+	case !c.at.Has(&i.Address):
+		c.fault(i, strict.CodeMissing, "identity: address is missing")
+	case i.Count < 1 || int(i.Count) > f.MaxRegisters:
+		c.fault(i, strict.CodeValue, "identity: count: %d, expected 1 to %d registers", i.Count, f.MaxRegisters)
+	case int(i.Address)+int(i.Count) > 1<<16:
+		c.fault(&i.Address, strict.CodeValue, "address 0x%04X: %d registers end beyond 0xFFFF", i.Address, i.Count)
+	}
+	return &Identity{Range: drivers.Range{Table: drivers.Table(i.Table), Address: i.Address, Last: i.Address + max(i.Count, 1) - 1}, Type: i.Type}
+}
+
+// idForms is how each protocol that names its data writes the names.
+var idForms = map[string]struct {
+	form *regexp.Regexp
+	like string
+}{
+	"dlt645-2007": {regexp.MustCompile(`^[0-9A-F]{8}$`), `eight hexadecimal digits like "02010100"`},
+	"dlt645-1997": {regexp.MustCompile(`^[0-9A-F]{4}$`), `four hexadecimal digits like "B611"`},
+	"cjt188":      {regexp.MustCompile(`^[0-9A-F]{4}$`), `four hexadecimal digits like "901F"`},
+	"iec62056-21": {regexp.MustCompile(`^([0-9]+-[0-9]+:)?[0-9A-Z]{1,3}(\.[0-9A-Z]{1,3}){1,2}(\*[0-9]+)?$`), "an OBIS code like 1.8.0"},
+}
+
+// id checks the name of an entry of data.
+func (c *checker) id(id *string, key string, f *file) {
+	if want, ok := idForms[f.Protocol]; ok && !want.form.MatchString(*id) {
+		c.fault(id, strict.CodeValue, "%s: %q, expected %s", key, *id, want.like)
+	}
+}
+
+// items reads the quantities of a protocol that names its data.
+func (c *checker) items(f *file, p *Profile) {
 	taken := make(map[string]*item)
 	for i := range f.Items {
 		it := &f.Items[i]
@@ -324,11 +427,15 @@ func (c *checker) items(f *file, p *Profile, quantities map[string]*register) {
 			c.fault(&it.Quantity, strict.CodeDuplicate, "quantity %q is already at %v", it.Quantity, c.at.Of(&other.Quantity))
 		}
 		taken[it.Quantity] = it
+		c.id(&it.ID, "id", f)
+		if it.Part < 0 || it.Part > 255 {
+			c.fault(&it.Part, strict.CodeValue, "part: %d, expected 0 to 255", it.Part)
+		}
 		d := drivers.Item{
 			Quantity: drivers.Quantity{Name: it.Quantity, Unit: it.Unit, Exp: int8(it.Resolution)},
 			ID:       it.ID, Part: it.Part, Format: it.Format,
 		}
-		d.Limited, d.Min, d.Max = c.limits(&it.Quantity, "quantity "+it.Quantity, &it.Min, &it.Max, d.Exp)
+		d.Limited, d.Min, d.Max = c.limits(it, &it.Quantity, "quantity "+it.Quantity, &it.Min, &it.Max, d.Exp)
 		p.Lives[it.Quantity] = c.life(&it.life, d.Exp)
 		if it.Default {
 			p.Items = append(p.Items, d)
@@ -336,7 +443,7 @@ func (c *checker) items(f *file, p *Profile, quantities map[string]*register) {
 			p.optionalItems = append(p.optionalItems, d)
 		}
 	}
-	if len(p.Items) == 0 {
+	if c.at.Sound(&f.Items) && len(p.Items) == 0 {
 		c.fault(&f.Items, strict.CodeValue, "items: none is read by default")
 	}
 }
@@ -345,25 +452,41 @@ func (c *checker) items(f *file, p *Profile, quantities map[string]*register) {
 // resolution.
 func (c *checker) life(l *life, exp int8) (out Life) {
 	out.Counter, out.Frozen = l.Counter, l.Frozen
-	if l.Digits != 0 {
-		if !l.Counter || l.Digits < 1 || l.Digits > 18 {
-			c.fault(&l.Digits, strict.CodeValue, "digits: %d, expected 1 to 18 of a counter", l.Digits)
-		} else {
-			out.Modulus = 1
-			for range l.Digits {
-				out.Modulus *= 10
-			}
+	digits, modulus := c.at.Has(&l.Digits), c.at.Has(&l.Modulus)
+	switch {
+	case digits && !l.Counter:
+		c.fault(&l.Digits, strict.CodeValue, "digits: only a counter begins anew: add counter: true")
+	case modulus && !l.Counter:
+		c.fault(&l.Modulus, strict.CodeValue, "modulus: only a counter begins anew: add counter: true")
+	case digits && modulus:
+		c.fault(&l.Modulus, strict.CodeValue, "modulus: digits says already where the counter begins anew")
+	case digits && (l.Digits < 1 || l.Digits > 18):
+		c.fault(&l.Digits, strict.CodeValue, "digits: %d, expected 1 to 18", l.Digits)
+	case digits:
+		out.Modulus = 1
+		for range l.Digits {
+			out.Modulus *= 10
+		}
+	case modulus:
+		if out.Modulus = c.limit(&l.Modulus, "modulus", exp); l.Modulus.Coef <= 0 {
+			c.fault(&l.Modulus, strict.CodeValue, "modulus: %v, expected more than 0", drivers.Decimal(l.Modulus))
 		}
 	}
 	if c.at.Has(&l.MaxRate) {
-		out.MaxRate = c.limit(&l.MaxRate, "max_rate", exp)
+		if out.MaxRate = c.limit(&l.MaxRate, "max_rate", exp); l.MaxRate.Coef <= 0 {
+			c.fault(&l.MaxRate, strict.CodeValue, "max_rate: %v, expected more than 0", drivers.Decimal(l.MaxRate))
+		}
+	}
+	if c.at.Has(&l.Frozen) && l.Frozen <= 0 {
+		c.fault(&l.Frozen, strict.CodeValue, "frozen_after: %v, expected more than 0s", l.Frozen)
 	}
 	return out
 }
 
-// limits reads min and max, which come together or not at all.
-func (c *checker) limits(at any, what string, lo, hi *decimal, exp int8) (limited bool, low, high int64) {
+// limits reads min and max of an entry, which come together or not at all.
+func (c *checker) limits(entry, at any, what string, lo, hi *decimal, exp int8) (limited bool, low, high int64) {
 	switch {
+	case !c.at.Sound(entry): // one of them may be there, and wrong
 	case c.at.Has(lo) != c.at.Has(hi):
 		c.fault(at, strict.CodeMissing, "%s has only one of min and max", what)
 	case c.at.Has(lo):
@@ -400,19 +523,19 @@ func (c *checker) kinds(f *file) (kinds map[string]drivers.Register, lives map[s
 			Table:    drivers.Table(k.Table), Type: drivers.Type(k.Type), Order: drivers.WordOrder(k.Order),
 			Scale: int8(k.Scale), Mask: k.Mask, Invalid: k.Invalid,
 		}
-		if k.Mask != 0 && r.Type != drivers.Uint16 {
+		if k.Mask != 0 && c.at.Has(&k.Type) && r.Type != drivers.Uint16 {
 			c.fault(&k.Mask, strict.CodeValue, "mask: only a uint16 has one")
 		}
-		if r.Table.Bits() != (r.Type == drivers.Bit) {
+		if c.at.Has(&k.Table) && r.Table.Bits() != (r.Type == drivers.Bit) {
 			c.fault(&k.Type, strict.CodeValue, "type: a bit is in table coil or discrete, everything else in holding or input")
 		}
-		if r.Type != drivers.Float32 && r.Type != drivers.Float64 && k.Resolution != k.Scale {
+		if c.at.Sound(k) && r.Type != drivers.Float32 && r.Type != drivers.Float64 && k.Resolution != k.Scale {
 			c.fault(&k.Resolution, strict.CodeValue, "resolution: an integer keeps the resolution of its scale")
 		}
 		if words := r.Type.Words(); r.Type != drivers.Bit && words > f.MaxRegisters {
 			c.fault(&k.Type, strict.CodeValue, "type: needs %d registers, max_registers is %d", words, f.MaxRegisters)
 		}
-		r.Limited, r.Min, r.Max = c.limits(&k.Name, fmt.Sprintf("kind %q", k.Name), &k.Min, &k.Max, r.Exp)
+		r.Limited, r.Min, r.Max = c.limits(k, &k.Name, fmt.Sprintf("kind %q", k.Name), &k.Min, &k.Max, r.Exp)
 		lives[k.Name] = c.life(&k.life, r.Exp)
 		kinds[k.Name] = r
 		names = append(names, k.Name)

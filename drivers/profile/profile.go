@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,9 +45,7 @@ type Profile struct {
 	Gap          time.Duration // least pause between two requests
 	Ranges       []drivers.Range
 	Registers    []drivers.Register // read unless a site asks for others
-	// Identity is where a Modbus device keeps its serial number as text; nil
-	// where nobody knows.
-	Identity *drivers.Range
+	Identity     *Identity          // where the serial number stands; nil where nobody knows
 
 	// Of protocols that name their data.
 	Items     []drivers.Item // read unless a site asks for others
@@ -58,6 +57,7 @@ type Profile struct {
 	Caveats []string        // what is not certain, what to look out for
 	Sources []string        // where the facts come from
 	Hash    [32]byte        // SHA-256 of the file
+	File    string          // the file it was read from; "" for one that is part of the program
 
 	optional      []drivers.Register
 	optionalItems []drivers.Item
@@ -65,6 +65,29 @@ type Profile struct {
 
 // Modbus is the protocol of every profile with registers, whatever the framing.
 const Modbus = "modbus"
+
+// Identity is where a device keeps its serial number.
+type Identity struct {
+	drivers.Range        // Modbus: its registers
+	Type          string // Modbus: "string", two characters to a register, or "uint16", "uint32", "uint64", most significant word first
+	ID            string // the other protocols: its data identifier or OBIS code
+}
+
+// Text is the serial number in the registers of i as they came; "" where they
+// hold none.
+func (i *Identity) Text(registers []byte) string {
+	if i.Type == "string" {
+		return strings.TrimRight(string(registers), "\x00 \xFF")
+	}
+	var n, all uint64
+	for _, b := range registers {
+		n, all = n<<8|uint64(b), all<<8|0xFF
+	}
+	if len(registers) > 8 || n == 0 || n == all {
+		return ""
+	}
+	return strconv.FormatUint(n, 10)
+}
 
 // Life is what the values of a quantity can do over time.
 type Life struct {
@@ -107,16 +130,27 @@ func (f Faults) Error() string {
 // Parse reads the profile in data, the content of the file name. Its error is
 // of type Faults.
 func Parse(name string, data []byte) (*Profile, error) {
+	p, _, faults := parse(name, data)
+	if len(faults) > 0 {
+		return nil, Faults(faults)
+	}
+	return p, nil
+}
+
+// parse is Parse that also says where the id stands.
+func parse(name string, data []byte) (p *Profile, id strict.Pos, faults []strict.Fault) {
 	var f file
 	at, faults := strict.DecodeAt(name, data, &f)
-	if len(faults) == 0 {
-		var p *Profile
-		if p, faults = f.profile(name, at); len(faults) == 0 {
-			p.Hash = sha256.Sum256(data)
-			return p, nil
-		}
+	if at.Has(&f) && len(faults) <= strict.MaxFaults { // not a wreck
+		var more []strict.Fault
+		p, more = f.profile(at)
+		faults = strict.Limit(name, append(faults, more...), 0)
 	}
-	return nil, Faults(faults)
+	if len(faults) > 0 {
+		return nil, id, faults
+	}
+	p.Hash = sha256.Sum256(data)
+	return p, at.Of(&f.ID), nil
 }
 
 // Library is a set of profiles.
@@ -143,36 +177,60 @@ func Builtin() (*Library, error) {
 	return l, nil
 }
 
-// AddDir adds the profiles in the files *.yaml of a directory. Its error lists
-// the faults of all of them. A profile cannot take the place of another.
+// Add adds the profile in data, the content of the file name. A profile cannot
+// take the place of another: what its id stands for would depend on the box. Its
+// error is of type Faults.
+func (l *Library) Add(name string, data []byte) (*Profile, error) {
+	p, at, faults := parse(name, data)
+	if len(faults) > 0 {
+		return nil, Faults(faults)
+	}
+	if other, taken := l.profiles[p.ID]; taken {
+		owner := other.File
+		if owner == "" {
+			owner = "a built-in profile"
+		}
+		return nil, Faults{at.Fault(strict.Problem{Code: strict.CodeDuplicate,
+			Msg:  fmt.Sprintf("id: %q is taken by %s", p.ID, owner),
+			Hint: "choose an id of your own, such as " + p.ID + "-own"})}
+	}
+	p.File = name
+	l.profiles[p.ID] = p
+	return p, nil
+}
+
+// AddDir adds the profiles in the files *.yaml of a directory. Where profiles
+// are wrong its error is of type Faults, those of all files, and the others have
+// been added.
 func (l *Library) AddDir(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var all Faults
 	for _, e := range entries {
-		if e.IsDir() || filepath.Ext(e.Name()) != ".yaml" {
+		path := filepath.Join(dir, e.Name())
+		switch ext := filepath.Ext(path); {
+		case e.IsDir() || ext != ".yaml" && ext != ".yml":
+			continue
+		case ext == ".yml":
+			all = append(all, strict.Pos{File: path}.Fault(strict.Problem{Code: strict.CodeValue,
+				Msg: "only files called *.yaml are read", Hint: "call it " + strings.TrimSuffix(e.Name(), ext) + ".yaml"}))
 			continue
 		}
-		path := filepath.Join(dir, e.Name())
 		content, err := os.ReadFile(path)
 		if err != nil {
-			errs = append(errs, err)
-			continue
+			return err
 		}
-		p, err := Parse(path, content)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		var faults Faults
+		if _, err := l.Add(path, content); errors.As(err, &faults) {
+			all = append(all, faults...)
 		}
-		if _, taken := l.profiles[p.ID]; taken {
-			errs = append(errs, fmt.Errorf("%s: the id %s is another profile's: choose an id of your own", path, p.ID))
-			continue
-		}
-		l.profiles[p.ID] = p
 	}
-	return errors.Join(errs...)
+	if len(all) > 0 {
+		return all
+	}
+	return nil
 }
 
 // IDs returns the ids of all profiles in alphabetical order.

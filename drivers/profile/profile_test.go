@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,8 @@ func get(t *testing.T, id string) *Profile {
 	return p
 }
 
+var billed = regexp.MustCompile(`^(energy|reactive)_(import|export)(_l[123])?$`)
+
 func TestBuiltin(t *testing.T) {
 	l := builtin(t)
 	files, err := filepath.Glob("data/*.yaml")
@@ -45,11 +48,12 @@ func TestBuiltin(t *testing.T) {
 	if got, want := strings.Join(l.IDs(), " "), strings.Join(files, " "); got != want {
 		t.Errorf("profiles %s in files %s", got, want)
 	}
-	units := [][2]string{ // every quantity has one unit in all profiles; longest names first
-		{"reactive_power", "var"}, {"apparent_power", "VA"}, {"power_factor", ""}, {"power_pct", "%"}, {"phase_angle", "deg"}, {"frequency", "Hz"}, {"reactive", "kvarh"},
-		{"voltage", "V"}, {"current", "A"}, {"energy", "kWh"}, {"power", "W"}, {"thd", "%"}, {"di", ""}, {"do", ""},
-		{"bus_voltage", "V"}, {"speed", "rpm"}, {"run", ""}, {"idle", ""}, {"fault", ""}, {"alarm", ""}, {"iw", ""}, {"d", ""},
+	families := [][2]string{ // the units of quantities by the beginning of their names, the first that fits
+		{"reactive_power", "var"}, {"apparent_power", "VA"}, {"power_factor", ""}, {"power_pct", "%"}, {"power_off", ""}, {"phase_angle", "deg"},
+		{"frequency", "Hz"}, {"reactive", "kvarh"}, {"voltage", "V"}, {"current", "A"}, {"energy", "kWh"}, {"power", "W"}, {"thd", "%"},
+		{"bus_voltage", "V"}, {"speed", "rpm"}, {"run", ""}, {"idle", ""}, {"fault", ""}, {"alarm", ""}, {"volume", "m3"},
 	}
+	units := map[string]string{} // of all quantities: one in all profiles
 	hashes := map[[32]byte]bool{}
 	for _, id := range l.IDs() {
 		p, err := l.Get(id)
@@ -73,12 +77,26 @@ func TestBuiltin(t *testing.T) {
 			if i < len(p.Registers) && r.Name != p.Registers[i].Name {
 				t.Errorf("%s: All does not begin with Registers", id)
 			}
-			family := slices.IndexFunc(units, func(u [2]string) bool { return strings.HasPrefix(r.Name, u[0]) })
-			if family < 0 || units[family][1] != r.Unit {
-				t.Errorf("%s: %s is in %q", id, r.Name, r.Unit)
-			}
 			if !r.Limited {
 				t.Errorf("%s: %s has no plausibility limits", id, r.Name)
+			}
+		}
+		var quantities []drivers.Quantity
+		for _, r := range all {
+			quantities = append(quantities, r.Quantity)
+		}
+		for _, i := range p.AllItems() {
+			quantities = append(quantities, i.Quantity)
+		}
+		for _, q := range quantities {
+			family := slices.IndexFunc(families, func(u [2]string) bool { return strings.HasPrefix(q.Name, u[0]) })
+			if unit, known := units[q.Name]; known && unit != q.Unit || family >= 0 && families[family][1] != q.Unit {
+				t.Errorf("%s: %s is in %q", id, q.Name, q.Unit)
+			}
+			units[q.Name] = q.Unit
+			// What is billed only grows, and not at any speed.
+			if billed.MatchString(q.Name) && (!p.Lives[q.Name].Counter || p.Lives[q.Name].MaxRate <= 0) {
+				t.Errorf("%s: %s is no counter with max_rate", id, q.Name)
 			}
 		}
 	}
@@ -152,24 +170,38 @@ func TestUnknownID(t *testing.T) {
 	}
 }
 
-// The profile in README.md is a good one.
+// The profiles in README.md are good ones.
 func TestREADME(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "```yaml\n")
-	example, _, _ := strings.Cut(rest, "```")
-	p, err := Parse("README.md", []byte(example))
-	if err != nil {
-		t.Fatal(err)
+	root := readSchema(t)
+	var profiles []*Profile
+	for _, rest := range strings.Split(string(text), "```yaml\n")[1:] {
+		example, _, _ := strings.Cut(rest, "```")
+		p, err := Parse("README.md", []byte(example))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range root.faults(fromYAML(t, []byte(example))) {
+			t.Error(f)
+		}
+		profiles = append(profiles, p)
 	}
+	p := profiles[0]
 	r := p.Registers[1]
 	if r.Order != drivers.CDAB || r.Scale != -2 || r.Exp != -2 || !slices.Equal(r.Invalid, []uint64{0xFFFFFFFF}) || r.Max != 1e10 {
 		t.Errorf("%+v", r)
 	}
+	if life := p.Lives["energy_import"]; !life.Counter || life.MaxRate != 1000000 || p.Identity.Last != 0x107 {
+		t.Errorf("%+v", p)
+	}
 	if p.Gap != 20*time.Millisecond || len(p.Registers) != 2 || len(p.All()) != 3 {
 		t.Errorf("%+v", p)
+	}
+	if w := profiles[1]; w.Protocol != "cjt188" || w.Wakeup != 4 || len(w.Items) != 1 || w.Lives["volume"].Modulus != 1e8 {
+		t.Errorf("%+v", w)
 	}
 }
 
@@ -228,7 +260,7 @@ func TestFaults(t *testing.T) {
 		{"kind: voltage", "kind: voltag", `f:14:34: E-107 unknown kind "voltag": did you mean "voltage"?`},
 		{"quantity: voltage_l1", "quantity: Voltage", `quantity: "Voltage", expected lower-case letters`},
 		{"quantity: relay_1", "quantity: voltage_l1", `E-108 quantity "voltage_l1" is already at f:14:16`},
-		{"quantity: relay_1, kind: relay", "quantity: v, kind: voltage", "E-108 address 0x0000 is already voltage_l1 at f:14:52"},
+		{"kind: voltage, address: 0x0000}", "kind: voltage, address: 0x0000}\n  - {quantity: v, kind: voltage, address: 0}", "E-108 address 0x0000 is already voltage_l1 at f:14:52"},
 		{"address: 0x0000", "address: 0xFFFF", "address 0xFFFF: 2 registers end beyond 0xFFFF"},
 		{"address: 0x0000", "address: 0x10000", "65535"},
 	} {
@@ -239,11 +271,46 @@ func TestFaults(t *testing.T) {
 		}
 	}
 
+	// One status word holds several quantities, by their masks.
+	word := strings.Replace(sound, "registers:\n", `  - {name: run, table: holding, type: uint16, mask: 0x0001, min: 0, max: 1}
+  - {name: fault, table: holding, type: uint16, mask: 0x0F00, min: 0, max: 15}
+registers:
+  - {quantity: run, kind: run, address: 0x2100}
+  - {quantity: fault, kind: fault, address: 0x2100}
+`, 1)
+	if p, err := Parse("f", []byte(word)); err != nil || p.Registers[1].Mask != 0x0F00 || p.Registers[1].Address != 0x2100 {
+		t.Errorf("%v, %+v", err, p)
+	}
+	if _, err := Parse("f", []byte(strings.Replace(word, "0x0F00", "0x0001", 1))); err == nil || !strings.Contains(err.Error(), "address 0x2100 is already run") {
+		t.Error(err)
+	}
+
 	// All of them at once, in the order of the file.
 	bad := strings.NewReplacer("version: 1", "version: 0", "unit: 1\n", "unit: 0\n", "kind: relay", "kind: rely").Replace(sound)
 	_, err := Parse("f", []byte(bad))
 	if err == nil || strings.Count(err.Error(), "\n") != 2 || !strings.HasPrefix(err.Error(), "f:2:10: ") {
 		t.Errorf("%v, want three faults", err)
+	}
+
+	// What cannot be read does not hide what can, and is one fault, not two.
+	for _, c := range [][]string{
+		{"version: 1", "version: one", "kind: relay", "kind: rely", `f:2:10: E-110 version: expected a whole number, found the text "one" → write it as in version: 7`,
+			`f:15:31: E-107 unknown kind "rely": did you mean "relay"?`},
+		{"unit: 1\n", "unit: many\n", "min: 0", "min: x", `f:7:7: E-110 unit: expected a whole number, found the text "many" → write it as in unit: 7`,
+			`f:11:81: E-111 min: "x" is not a decimal number`},
+		{"type: float32", "type: float31", "address: 0x0000", "address: here", `f:11:50: E-111 type: "float31" is not one of`,
+			`f:14:52: E-110 address: expected a whole number`},
+		{"name: voltage,", "nam: voltage,", "id: acme-m3", "id: Acme", `f:1:5: E-111 id: "Acme", expected`, `f:11:6: E-107 unknown key "nam"`},
+		{"kinds:", "kind:", "version: 1", "version: 0", `f:2:10: E-111 version: 0, expected 1 or more`, `f:10:1: E-107 unknown key "kind"`},
+	} {
+		_, err := Parse("f", []byte(strings.NewReplacer(c[0], c[1], c[2], c[3]).Replace(sound)))
+		var lines []string
+		if err != nil {
+			lines = strings.Split(err.Error(), "\n")
+		}
+		if len(lines) != len(c)-4 || !strings.HasPrefix(lines[0], c[4]) || !strings.HasPrefix(lines[1], c[5]) {
+			t.Errorf("%s, %s:\n got %s\nwant %s", c[1], c[3], strings.Join(lines, "\n     "), strings.Join(c[4:], "\n     "))
+		}
 	}
 
 	none := strings.ReplaceAll(sound, "address: 0", "default: false, address: 0")
@@ -255,6 +322,7 @@ func TestFaults(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(sound))
 	f.Add([]byte("id: x\nkinds: [{min: -9223372036854775808, max: .}]"))
+	f.Add([]byte(named))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := Parse("f", b)
 		if (p == nil) == (err == nil) {
@@ -264,7 +332,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, r := range p.All() {
-			if r.Limited && r.Min > r.Max || r.Type != drivers.Float32 && r.Scale != r.Exp || r.Table.Bits() != (r.Type == drivers.Bit) {
+			if r.Limited && r.Min > r.Max || r.Type != drivers.Float32 && r.Type != drivers.Float64 && r.Scale != r.Exp || r.Table.Bits() != (r.Type == drivers.Bit) {
 				t.Fatalf("accepted %+v", r)
 			}
 		}
@@ -291,7 +359,7 @@ func TestFieldMaps(t *testing.T) {
 		Registers []struct {
 			Quantity, Type, Unit string
 			FC                   int
-			Addr                 uint16
+			Addr, Count          uint16
 			Order                string `json:"word_order"`
 			Scale                json.Number
 		}
@@ -314,10 +382,18 @@ func TestFieldMaps(t *testing.T) {
 			continue
 		}
 		for _, r := range d.Registers {
-			if d.Class == "plc" || d.ID == "siemens-pac2200" && r.Quantity == "frequency" {
-				continue // blocks of which a profile takes some; not to be trusted
+			if d.ID == "siemens-pac2200" && r.Quantity == "frequency" {
+				continue // not to be trusted
 			}
 			all := p.All()
+			if r.Count > 4 || d.Class == "plc" { // an area, of which a profile takes some
+				area := drivers.Range{Table: tables[r.FC], Address: r.Addr, Last: r.Addr + max(r.Count, 1) - 1}
+				if !slices.Contains(p.Ranges, area) && !slices.ContainsFunc(all, func(q drivers.Register) bool { return q.Table == area.Table && q.Address == area.Address }) {
+					t.Errorf("%s: neither a range nor a register for %s: %+v", d.ID, r.Quantity, area)
+				}
+				checked++
+				continue
+			}
 			i := slices.IndexFunc(all, func(q drivers.Register) bool { return q.Table == tables[r.FC] && q.Address == r.Addr })
 			if i < 0 {
 				t.Errorf("%s: no register at 0x%04X for %s", d.ID, r.Addr, r.Quantity)
