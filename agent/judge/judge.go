@@ -187,6 +187,9 @@ func (j *Judge) Identity(i int, at time.Time, identity string) (events []Event) 
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	m := &j.meters[i]
+	if identity == "" {
+		return nil // it does not say
+	}
 	was := m.identity
 	m.identity = identity
 	if was == "" || was == identity {

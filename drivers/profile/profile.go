@@ -77,7 +77,11 @@ type Identity struct {
 // hold none.
 func (i *Identity) Text(registers []byte) string {
 	if i.Type == "string" {
-		return strings.TrimRight(string(registers), "\x00 \xFF")
+		end := len(registers)
+		for end > 0 && (registers[end-1] == 0 || registers[end-1] == ' ' || registers[end-1] == 0xFF) {
+			end--
+		}
+		return string(registers[:end])
 	}
 	var n, all uint64
 	for _, b := range registers {

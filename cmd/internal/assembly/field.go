@@ -133,7 +133,11 @@ func modbusDevice(am *agent.Meter, m *configs.Meter, p *profile.Profile, bus dri
 	am.Device = device
 	if id := p.Identity; id != nil {
 		am.Identity = func(ctx context.Context) (string, error) {
-			return device.ReadString(ctx, id.Table, id.Address, id.Last-id.Address+1)
+			data, err := device.ReadRaw(ctx, modbus.Request{Table: id.Table, Address: id.Address, Count: id.Last - id.Address + 1})
+			if err != nil {
+				return "", err
+			}
+			return id.Text(data), nil
 		}
 	}
 	for _, r := range registers {
