@@ -119,7 +119,9 @@ buffer: {directory: `+dir+`/box, sync_interval: 200ms}
 		t.Fatalf("%+v %v", sum, err)
 	}
 	want := []string{"line_lost cable", "line_restored cable", "line_lost server", "line_restored server", "meter_exchanged press"}
-	got = slices.DeleteFunc(got, func(e string) bool { return strings.HasPrefix(e, "check_") || strings.HasPrefix(e, "meter_silent") || strings.HasPrefix(e, "meter_answers") })
+	got = slices.DeleteFunc(got, func(e string) bool {
+		return strings.HasPrefix(e, "check_") || strings.HasPrefix(e, "meter_silent") || strings.HasPrefix(e, "meter_answers")
+	})
 	if !slices.Equal(got, want) {
 		t.Fatalf("%q, want %q\n%s", got, want, errs.String())
 	}

@@ -42,7 +42,7 @@ func pace(ctx context.Context, w io.Writer, reply []byte, arrived time.Time, req
 	}
 	for lo := 0; lo < len(reply); lo += step {
 		hi := min(lo+step, len(reply))
-		if err := sleep(ctx, time.Until(arrived.Add(timing.landed(request, hi-1)))); err != nil {
+		if err := sleepExactly(ctx, w, time.Until(arrived.Add(timing.landed(request, hi-1)))); err != nil {
 			return err
 		}
 		if _, err := w.Write(reply[lo:hi]); err != nil {

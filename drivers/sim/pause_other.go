@@ -1,0 +1,11 @@
+//go:build !linux
+
+package sim
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+func sleepExactly(ctx context.Context, _ io.Writer, d time.Duration) error { return sleep(ctx, d) }
