@@ -12,8 +12,11 @@
 //
 //	drivers/line      asks on the bus and finds the reply among noise, echo and late answers
 //	drivers/modbus    plans the fewest requests, decodes registers exactly
-//	drivers/profile   says which registers a device has: data, not code
+//	drivers/dlt645    the same for meters that name their data; beside it
+//	                  drivers/cjt188 and drivers/iec62056
+//	drivers/profile   says what a device has and where: data, not code
 //	agent             polls on schedule, fills the open window, seals it, appends it
+//	agent/judge       marks what cannot be, and says what happened
 //	uplink/evidence   the signed format: its SPEC.md is the contract with lenders
 //	buffer            the append-only log the box may lose nothing from
 //	uplink            ships from the log until the lender's receipt says it has it

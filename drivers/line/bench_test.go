@@ -222,6 +222,33 @@ func BenchmarkMixed(b *testing.B) {
 	})
 }
 
+// BenchmarkOneDead is ten meters of which one does not answer, against the nine
+// that do, once the dead one is given up. Let it run for a minute: the dead one
+// is asked again every half minute.
+func BenchmarkOneDead(b *testing.B) {
+	s := drivers.Settings{Baud: 19200, DataBits: 8, Parity: 'N', StopBits: 1}
+	_, asked, stop := bus(b, func(int) drivers.Settings { return s }, map[int]bool{4: true})
+	defer stop()
+	nine := slices.Delete(slices.Clone(asked), 4, 5)
+	cycle(b, nine)
+	const healthy = 10
+	begun := time.Now()
+	for range healthy {
+		cycle(b, nine)
+	}
+	each := time.Since(begun) / healthy
+	for begun := time.Now(); time.Since(begun) < 20*time.Second; { // until it is left alone for long
+		cycle(b, asked)
+	}
+	for b.Loop() {
+		if n := cycle(b, asked); n != meters-1 {
+			b.Fatalf("%d answers", n)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(each), "x-of-nine")
+	b.ReportMetric(0, "ns/op")
+}
+
 func measure(b *testing.B, settings func(i int) drivers.Settings) {
 	f, asked, stop := bus(b, settings, nil)
 	defer stop()
