@@ -26,6 +26,9 @@ const (
 	// before the next: longer than the 16 ms an FTDI adapter and the 50 ms a
 	// serial server may hold bytes back.
 	settle = 60 * time.Millisecond
+	// maxDrain bounds the wait for that on a line that never falls silent: a
+	// readout may be given minutes, a pause may not.
+	maxDrain = 2 * time.Second
 	// slice bounds the wait for a reply between two looks at the context.
 	slice = 100 * time.Millisecond
 	// writeTimeout bounds handing a request to the kernel, which buffers it.
@@ -282,7 +285,7 @@ func (l *Line) quieten(ctx context.Context, x *drivers.Exchange) error {
 		return nil // a stale reply would be told by its number
 	}
 	if l.unclear && (!x.Numbered || l.cfg.Serial != nil) {
-		if err := l.drain(x.Timeout); err != nil {
+		if err := l.drain(min(x.Timeout, maxDrain)); err != nil {
 			return err
 		}
 	}

@@ -17,7 +17,7 @@ import (
 const (
 	// unitWait is how long a Modbus unit may think before it counts as absent.
 	// Every absent one costs it, at every setting.
-	unitWait = 120 * time.Millisecond
+	unitWait = 80 * time.Millisecond
 	// readWait is the patience with a unit that is known to be there.
 	readWait = time.Second
 )
@@ -43,12 +43,12 @@ func (s *search) units(at drivers.Settings, first, last int) (list []step) {
 func (s *search) unit(ctx context.Context, at drivers.Settings, f modbus.Framing, unit byte) ([]Hit, error) {
 	wait := unitWait
 	if !s.Serial {
-		wait = 2 * unitWait // a network and a serial server stand between
+		wait = 3 * unitWait // a network and a serial server stand between
 	}
 	m, err := modbus.New(modbus.Config{
 		Name: "scan", Unit: unit, Framing: f, Settings: at,
 		Registers: []drivers.Register{{Quantity: drivers.Quantity{Name: "probe"}}},
-		Timeout:   wait + at.Characters(32),
+		Timeout:   wait + at.Characters(8),
 	}, s.Line)
 	if err != nil {
 		return nil, err

@@ -16,9 +16,9 @@ const namedWait = 500 * time.Millisecond
 
 // wildcards looks for meters that are called by the number on their plate.
 func (s *search) wildcards(at drivers.Settings) []step {
-	wait := namedWait + at.Characters(40) // the longest reply: 901F of a water meter
+	wait := namedWait + at.Characters(24) // a reply with an address or an energy
 	if !s.Serial {
-		wait += unitWait
+		wait += 2 * unitWait
 	}
 	return []step{
 		{at, "DL/T 645-2007", func(ctx context.Context, at drivers.Settings) ([]Hit, error) {
@@ -28,7 +28,7 @@ func (s *search) wildcards(at drivers.Settings) []step {
 			return s.dlt645(ctx, dlt645.V1997, at, wait)
 		}},
 		{at, "CJ/T 188", func(ctx context.Context, at drivers.Settings) (hits []Hit, err error) {
-			err = cjt188.Search(ctx, s.Line, at, wait, func(meter byte, address string) {
+			err = cjt188.Search(ctx, s.Line, at, wait+at.Characters(16), func(meter byte, address string) {
 				h := Hit{Protocol: "cjt188", Address: address, Settings: at, Why: "answers as its type of meter"}
 				switch meter >> 4 {
 				case 1:
