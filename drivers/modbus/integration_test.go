@@ -37,6 +37,13 @@ func TestForeignSlaves(t *testing.T) {
 			start(t, append(slave, "rtu", theirs)...)
 			readAll(t, line.Config{Name: "rtu", Serial: &line.Serial{Path: ours, Settings: drivers.Settings{Baud: 19200, DataBits: 8, Parity: 'N', StopBits: 1}}}, modbus.RTU, name == "libmodbus")
 		})
+		if name == "pymodbus" { // libmodbus knows no ASCII
+			t.Run(name+"/ascii", func(t *testing.T) {
+				ours, theirs := ptys(t)
+				start(t, append(slave, "ascii", theirs)...)
+				readAll(t, line.Config{Name: "ascii", Serial: &line.Serial{Path: ours, Settings: drivers.Settings{Baud: 19200, DataBits: 8, Parity: 'N', StopBits: 1}}}, modbus.ASCII, false)
+			})
+		}
 		t.Run(name+"/rtu over tcp", func(t *testing.T) {
 			ours, theirs := ptys(t)
 			start(t, append(slave, "rtu", theirs)...)
@@ -45,6 +52,16 @@ func TestForeignSlaves(t *testing.T) {
 			readAll(t, line.Config{Name: "server", TCP: "127.0.0.1:" + port}, modbus.RTU, name == "libmodbus")
 		})
 	}
+}
+
+// The npm module modbus-serial, where NODE_PATH leads to it.
+func TestForeignSlaveOfNode(t *testing.T) {
+	if err := exec.Command("node", "-e", `require("modbus-serial")`).Run(); err != nil {
+		t.Skip("no npm module modbus-serial in NODE_PATH")
+	}
+	port := freePort(t)
+	start(t, "node", "testdata/slave.js", port)
+	readAll(t, line.Config{Name: "tcp", TCP: "127.0.0.1:" + port}, modbus.TCP, false)
 }
 
 // What the slaves hold, see testdata/slave.py.

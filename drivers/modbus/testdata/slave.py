@@ -1,4 +1,4 @@
-"""A Modbus slave by pymodbus: slave.py tcp PORT | slave.py rtu PATH.
+"""A Modbus slave by pymodbus: slave.py tcp PORT | slave.py rtu PATH | slave.py ascii PATH.
 
 Unit 1. Holding register a holds (a * 2659 + 17) mod 65536, input register a
 (a * 4273 + 29) mod 65536, for a below 200; coil and discrete input a are on
@@ -9,7 +9,7 @@ import sys
 
 from pymodbus.datastore import ModbusSequentialDataBlock, ModbusServerContext, ModbusSlaveContext
 from pymodbus.server import StartAsyncSerialServer, StartAsyncTcpServer
-from pymodbus.transaction import ModbusRtuFramer
+from pymodbus.transaction import ModbusAsciiFramer, ModbusRtuFramer
 
 
 async def main(kind, where):
@@ -26,7 +26,8 @@ async def main(kind, where):
     if kind == "tcp":
         await StartAsyncTcpServer(context=context, address=("127.0.0.1", int(where)))
     else:
-        await StartAsyncSerialServer(context=context, framer=ModbusRtuFramer, port=where, baudrate=19200, timeout=0.005)
+        framer = ModbusAsciiFramer if kind == "ascii" else ModbusRtuFramer
+        await StartAsyncSerialServer(context=context, framer=framer, port=where, baudrate=19200, timeout=0.005)
 
 
 asyncio.run(main(sys.argv[1], sys.argv[2]))
