@@ -3,7 +3,7 @@ export CGO_ENABLED := 0
 LDFLAGS := -s -w -buildid=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: all test crash mixed soak integration race bench fuzz clean
+.PHONY: all test crash mixed soak integration race bench fuzz codecs clean
 
 all:
 	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/...
@@ -39,6 +39,12 @@ fuzz:
 		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 10s $$pkg || exit 1; \
 		done; \
+	done
+
+# What comes off a wire, a minute for each codec.
+codecs:
+	@for f in dlt645:FuzzDescribe cjt188:FuzzDescribe iec62056:FuzzDescribe modbus:FuzzDescribeFrame; do \
+		go test -run '^$$' -fuzz "^$${f#*:}\$$" -fuzztime 60s ./drivers/$${f%:*} || exit 1; \
 	done
 
 clean:
