@@ -275,7 +275,10 @@ func (c *column) judge(rule Rule, at time.Time, r *drivers.Reading) (kind string
 		}
 		return c.doubt(v, at, r, drivers.Backwards)
 	case rule.tooFast(c.value, v, at.Sub(c.at)):
-		return c.doubt(v, at, r, drivers.TooFast)
+		if kind, n = c.doubt(v, at, r, drivers.TooFast); !rule.Counter {
+			return "", 0 // it is there now, and that is all
+		}
+		return kind, n
 	}
 	if c.odd > 0 && rule.Counter {
 		kind, n = "counter_glitch", uint64(c.odd)

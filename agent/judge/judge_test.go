@@ -59,6 +59,13 @@ func TestCounters(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoCounterIsNotReset(t *testing.T) {
+	j := New([]string{"a"}, []Meter{{Name: "m", Columns: []drivers.Quantity{{Name: "power", Unit: "W"}}, Rules: []Rule{{MaxRate: 3600}}}})
+	if _, kinds := feed(j, 100, 9000, 9001, 9002, 9003); kinds != nil {
+		t.Fatalf("a load that was switched on: %v", kinds)
+	}
+}
+
 func TestFrozen(t *testing.T) {
 	j := New([]string{"a"}, []Meter{{Name: "m", Columns: []drivers.Quantity{{Name: "voltage_l1", Unit: "V", Exp: -1}}, Rules: []Rule{{Frozen: 25 * time.Second}}}})
 	qualities, _ := feed(j, 2301, 2301, 2301, 2301, 2302)
