@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
@@ -47,15 +48,22 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 	if err := led.restart(&past, s.Software); err != nil {
 		return nil, err
 	}
+	before := led.newest() // in terms of the dictionary it was recorded with
 	if err := led.configure(dict, s.ConfigDigest); err != nil {
 		return nil, err
 	}
-	rec := newRecorder(s.Window, order)
+	ids, err := openIdentities(fsys, s.Dir, s.Salt)
+	if err != nil {
+		past.damaged = append(past.damaged, err.Error())
+	}
 	return &Agent{
 		site:    s,
 		led:     led,
 		damaged: past.damaged,
-		seal:    &sealer{led: led, rec: rec, sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict)},
+		seal: &sealer{
+			led: led, rec: newRecorder(s.Window, order), judge: newJudge(&s, before, ids.known), ids: ids, log: s.Log,
+			sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict),
+		},
 	}, nil
 }
 
@@ -83,9 +91,8 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	a.seal.rec.begin(time.Now())
 	first := 0
-	watch := newJudge(&a.site)
 	for _, line := range a.site.Lines {
-		p := &poller{line: line, first: first, rec: a.seal.rec, judge: watch, onPoll: a.site.OnPoll, log: a.site.Log}
+		p := &poller{line: line, first: first, rec: a.seal.rec, judge: a.seal.judge, ids: a.seal.ids, onPoll: a.site.OnPoll, log: a.site.Log}
 		first += len(line.Meters)
 		workers.Go(func() { errs <- p.run(work) })
 	}
@@ -123,8 +130,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	return errors.Join(err, a.led.close())
 }
 
-// newJudge tells the judge what there is on the site.
-func newJudge(s *Site) *judge.Judge {
+// newJudge tells the judge what there is on the site, the values an earlier run
+// ended with, and who the meters were by name.
+func newJudge(s *Site, before map[place]int64, known map[string]string) *judge.Judge {
 	var lines []string
 	var meters []judge.Meter
 	for i, l := range s.Lines {
@@ -139,7 +147,19 @@ func newJudge(s *Site) *judge.Judge {
 			meters = append(meters, jm)
 		}
 	}
-	return judge.New(lines, meters)
+	j := judge.New(lines, meters)
+	for i, m := range meters {
+		last := make([]drivers.Reading, len(m.Columns))
+		for c, q := range m.Columns {
+			v, ok := before[place{m.Name, q.Name, q.Unit, q.Exp}]
+			if last[c].Coef = v; !ok {
+				last[c].Quality = drivers.Skipped
+			}
+		}
+		j.Resume(i, last)
+		j.Identity(i, time.Time{}, known[m.Name])
+	}
+	return j
 }
 
 // drain gives every shipper the same Site.Drain to deliver what is durable.

@@ -237,7 +237,7 @@ func abandon(t *testing.T, s Site, d time.Duration) {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	a.seal.rec.begin(time.Now())
-	p := &poller{line: s.Lines[0], rec: a.seal.rec, judge: newJudge(&s), log: s.Log}
+	p := &poller{line: s.Lines[0], rec: a.seal.rec, judge: a.seal.judge, ids: a.seal.ids, log: s.Log}
 	done := make(chan error, 2)
 	go func() { done <- p.run(ctx) }()
 	go func() { done <- a.seal.run(ctx) }()

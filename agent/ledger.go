@@ -149,7 +149,7 @@ func (l *ledger) resume(s *Site, p *past) error {
 // readTail reads from the newest leaves the boot they belong to, whether the
 // run ended cleanly, and the end of its newest window.
 func (l *ledger) readTail(last uint64, p *past) error {
-	const look = 64 // restarted that often without a window: none is worth looking for
+	look := 64 // restarted that often without a window: none is worth looking for
 	var rec []byte
 	for n := last; ; n-- {
 		var err error
@@ -172,7 +172,10 @@ func (l *ledger) readTail(last uint64, p *past) error {
 			p.recordedTo = m.End()
 			return nil
 		}
-		if n == l.log.First() || last-n >= look {
+		if m.Type != evidence.EventsLeaf {
+			look--
+		}
+		if n == l.log.First() || look == 0 {
 			return nil
 		}
 	}

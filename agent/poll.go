@@ -24,6 +24,7 @@ type poller struct {
 	first  int // dictionary index of the line's first meter
 	rec    *recorder
 	judge  *judge.Judge
+	ids    *identities
 	onPoll func(Poll)
 	log    *slog.Logger
 
@@ -95,10 +96,14 @@ func (p *poller) poll(ctx context.Context, i int) {
 	}
 	was := p.judge.Silent(p.first + i)
 	happened := p.judge.Poll(p.first+i, start, r, err)
+	digest := ""
 	if err == nil && (was || len(happened) > 0 || odd(r) || start.Sub(p.known[i]) >= identityEvery) {
-		happened = append(happened, p.identify(ctx, i)...)
+		var exchanged []judge.Event
+		digest, exchanged = p.identify(ctx, i)
+		happened = append(happened, exchanged...)
 	}
 	p.rec.happened(happened)
+	p.ids.note(m.Name, digest) // last: once it is stored nobody tells the exchange again
 	p.rec.add(p.first+i, start, r)
 	if p.onPoll != nil {
 		p.onPoll(Poll{Line: p.line.Name, Meter: m.Name, Start: start, Took: took, Columns: m.Columns, Readings: r, Err: err})
@@ -116,21 +121,25 @@ func odd(rs []drivers.Reading) bool {
 	return false
 }
 
-// identify asks meter i who it is, where its profile says how. A meter that
-// does not say is asked again with the next reason to.
-func (p *poller) identify(ctx context.Context, i int) []judge.Event {
+// identify asks meter i who it is, where its profile says how, and returns the
+// digest of it. A meter that does not say is asked again with the next reason to.
+func (p *poller) identify(ctx context.Context, i int) (digest string, events []judge.Event) {
 	m := &p.line.Meters[i]
 	if m.Identity == nil {
-		return nil
+		return "", nil
 	}
 	now := time.Now()
 	p.known[i] = now
 	identity, err := m.Identity(ctx)
 	if err != nil {
 		p.log.Debug("the meter does not say who it is", "meter", m.Name, "err", err)
-		return nil
+		return "", nil
 	}
-	return p.judge.Identity(p.first+i, now, identity)
+	if identity == "" {
+		return "", nil
+	}
+	digest = p.ids.digest(identity)
+	return digest, p.judge.Identity(p.first+i, now, digest)
 }
 
 // skip records that meter i was due and not asked, because the line was busy.

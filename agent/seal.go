@@ -2,7 +2,10 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"time"
+
+	"github.com/tallystick/tallystick/agent/judge"
 )
 
 // sealer turns windows into leaves. It is the only one that touches the
@@ -10,6 +13,9 @@ import (
 type sealer struct {
 	led    *ledger
 	rec    *recorder
+	judge  *judge.Judge
+	ids    *identities
+	log    *slog.Logger
 	sync   time.Duration
 	grace  time.Duration // how long after its end a window stays open
 	layout layout
@@ -94,18 +100,38 @@ func (s *sealer) tidyJournal() error { return s.led.trimJournal(s.rec.journaledF
 // journalize makes the polls since the last call durable, and what happened
 // besides a leaf of the history.
 func (s *sealer) journalize() error {
-	if err := s.led.events(s.rec.takeNews()); err != nil {
+	if err := s.events(time.Now()); err != nil {
 		return err
 	}
 	s.batch = s.rec.unjournaled(s.batch[:0], s.led.journal.Next(), s.led.writer.N())
 	return s.led.journalize(s.batch)
 }
 
+// events states what happened besides, then keeps who the meters are: were it
+// the other way round, a kill in between would hide an exchange. A zero now is
+// the end of the run.
+func (s *sealer) events(now time.Time) error {
+	known := s.ids.changed()
+	s.rec.happened(s.judge.Waiting(now))
+	if err := s.led.events(s.rec.takeNews()); err != nil {
+		return err
+	}
+	if known == nil {
+		return nil
+	}
+	// Without it an exchange is told again after the next start, or one until
+	// then is missed: no reason to stop now.
+	if err := s.ids.store(known); err != nil {
+		s.log.Warn("who the meters are could not be stored", "err", err)
+	}
+	return nil
+}
+
 // finish seals what is open, the newest window only up to now, and
 // ends the run with a shutdown leaf.
 func (s *sealer) finish(reason string) error {
 	now := time.Now()
-	if err := s.led.events(s.rec.takeNews()); err != nil {
+	if err := s.events(time.Time{}); err != nil {
 		return err
 	}
 	for _, w := range s.rec.rest() {

@@ -7,8 +7,10 @@
 package judge
 
 import (
+	"cmp"
 	"errors"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,8 +99,9 @@ type column struct {
 type saying struct{ kind, subject, quantity string }
 
 type sayings struct {
-	at    time.Time
-	count uint64
+	at     time.Time
+	count  uint64    // since then
+	newest time.Time // of these
 }
 
 // New makes a judge of the meters, on lines of these names.
@@ -211,13 +214,44 @@ func (j *Judge) event(at time.Time, s saying, n uint64) (Event, bool) {
 		old = &sayings{}
 		j.said[s] = old
 	}
-	old.count += n
+	old.count, old.newest = old.count+n, at
 	if !old.at.IsZero() && at.Sub(old.at).Abs() < pause {
 		return Event{}, false
 	}
 	e := Event{At: at, Kind: s.kind, Subject: s.subject, Quantity: s.quantity, Count: old.count}
 	*old = sayings{at: at}
 	return e, true
+}
+
+// Waiting returns what happened again within a minute of being reported, when
+// that minute is over: nothing may follow that it could come with. A zero now is
+// the end of the run, which waits for nothing.
+func (j *Judge) Waiting(now time.Time) (events []Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for s, old := range j.said {
+		if old.count > 0 && (now.IsZero() || now.Sub(old.at).Abs() >= pause) {
+			events = append(events, Event{At: old.newest, Kind: s.kind, Subject: s.subject, Quantity: s.quantity, Count: old.count})
+			*old = sayings{at: now}
+		}
+	}
+	slices.SortFunc(events, func(a, b Event) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Quantity, b.Quantity), cmp.Compare(a.Kind, b.Kind))
+	})
+	return events
+}
+
+// Resume takes the readings that an earlier run of the agent ended with as those
+// before the first poll, so that what a counter did meanwhile is seen. How long
+// that was is not asked: a box that was off may not know.
+func (j *Judge) Resume(i int, readings []drivers.Reading) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for c, r := range readings {
+		if r.Quality == drivers.OK {
+			j.meters[i].columns[c].accept(r.Coef, time.Time{})
+		}
+	}
 }
 
 // judge marks r when it cannot follow the values before it. n is how many
@@ -227,6 +261,9 @@ func (c *column) judge(rule Rule, at time.Time, r *drivers.Reading) (kind string
 		return "", 0 // without a value, or marked already
 	}
 	v := r.Coef
+	if c.at.IsZero() {
+		c.changed = at // of an earlier run: nobody looked meanwhile
+	}
 	switch {
 	case !c.seen:
 		c.accept(v, at)
@@ -238,7 +275,10 @@ func (c *column) judge(rule Rule, at time.Time, r *drivers.Reading) (kind string
 		}
 		return c.doubt(v, at, r, drivers.Backwards)
 	case rule.tooFast(c.value, v, at.Sub(c.at)):
-		return c.doubt(v, at, r, drivers.TooFast)
+		if kind, n = c.doubt(v, at, r, drivers.TooFast); !rule.Counter {
+			return "", 0 // it is there now, and that is all
+		}
+		return kind, n
 	}
 	if c.odd > 0 && rule.Counter {
 		kind, n = "counter_glitch", uint64(c.odd)

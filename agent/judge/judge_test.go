@@ -59,6 +59,13 @@ func TestCounters(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoCounterIsNotReset(t *testing.T) {
+	j := New([]string{"a"}, []Meter{{Name: "m", Columns: []drivers.Quantity{{Name: "power", Unit: "W"}}, Rules: []Rule{{MaxRate: 3600}}}})
+	if _, kinds := feed(j, 100, 9000, 9001, 9002, 9003); kinds != nil {
+		t.Fatalf("a load that was switched on: %v", kinds)
+	}
+}
+
 func TestFrozen(t *testing.T) {
 	j := New([]string{"a"}, []Meter{{Name: "m", Columns: []drivers.Quantity{{Name: "voltage_l1", Unit: "V", Exp: -1}}, Rules: []Rule{{Frozen: 25 * time.Second}}}})
 	qualities, _ := feed(j, 2301, 2301, 2301, 2301, 2302)
@@ -129,6 +136,48 @@ func TestOneEventAMinuteCountsTheRest(t *testing.T) {
 	}
 	if want := []uint64{1, 3, 3, 3, 3}; !slices.Equal(got, want) {
 		t.Fatalf("counts %v, want %v", got, want)
+	}
+}
+
+// TestNothingWaitsForEver: what recurs within a minute of being told is told when
+// the minute is over, even if nothing follows: a line lost twice is not restored.
+func TestNothingWaitsForEver(t *testing.T) {
+	j := counter(Rule{})
+	gone := &drivers.Fault{Kind: drivers.Disconnected, Err: errors.New("port is gone")}
+	for n, fault := range []error{gone, nil, gone} {
+		r := drivers.Reading{Coef: 1}
+		if fault != nil {
+			r = drivers.Reading{Quality: drivers.Disconnected}
+		}
+		j.Poll(0, begin.Add(time.Duration(n)*10*time.Second), []drivers.Reading{r}, fault)
+	}
+	if e := j.Waiting(begin.Add(50 * time.Second)); e != nil {
+		t.Fatalf("told within the minute: %v", e)
+	}
+	e := j.Waiting(begin.Add(time.Minute))
+	if len(e) != 1 || e[0].Kind != "line_lost" || e[0].Count != 1 || !e[0].At.Equal(begin.Add(20*time.Second)) {
+		t.Fatalf("%+v, want the second loss", e)
+	}
+	if e := j.Waiting(time.Time{}); e != nil {
+		t.Fatalf("told twice: %v", e)
+	}
+}
+
+func TestAnEarlierRunIsTheBaseline(t *testing.T) {
+	j := counter(Rule{Modulus: 1e6, MaxRate: 36000, Frozen: time.Hour})
+	j.Resume(0, []drivers.Reading{{Coef: 5000}})
+	if q, kinds := feed(j, 5000, 900000); q[0] != drivers.OK || q[1] != drivers.TooFast || kinds != nil {
+		t.Fatalf("goes on as it was, then leaps: %v %v", q, kinds)
+	}
+	j = counter(Rule{Modulus: 1e6, MaxRate: 36000})
+	j.Resume(0, []drivers.Reading{{Coef: 5000}})
+	if q, kinds := feed(j, 900000); q[0] != drivers.OK || kinds != nil {
+		t.Fatalf("much was used while the agent was away: %v %v", q, kinds)
+	}
+	j = counter(Rule{Modulus: 1e6, MaxRate: 36000})
+	j.Resume(0, []drivers.Reading{{Coef: 5000}})
+	if _, kinds := feed(j, 10, 11, 12, 13); !slices.Equal(kinds, []string{"counter_reset"}) {
+		t.Fatalf("began anew while the agent was away: %v", kinds)
 	}
 }
 

@@ -80,6 +80,33 @@ func TestVerifyExitCodesAndFields(t *testing.T) {
 	}
 }
 
+func TestVerifyShowsEvents(t *testing.T) {
+	s := evidencetest.NewStream(t, 1, 1)
+	d, err := s.Writer.Events(evidencetest.Point(1), []evidence.Happening{{At: evidencetest.Start, Kind: "meter_exchanged", Subject: "press-1", Count: 1}})
+	s.Add(t, d, err)
+	genesis, err := evidence.ParseDelivery(s.Deliveries[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: genesis.Manifest.Log, Hi: 3, Genesis: genesis.Sign1, Dictionary: genesis.Sign1})
+	for _, d := range s.Deliveries {
+		if err == nil {
+			err = w.Append(d)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "x.tally")
+	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if exit, _, stderr := command("verify", file); exit != 0 || !strings.Contains(stderr, "press-1: another meter answers at this address") {
+		t.Errorf("exit %d, %s", exit, stderr)
+	}
+}
+
 func TestVerifyNeverTrustsSilently(t *testing.T) {
 	file, _ := bundle(t, func(ds [][]byte) [][]byte { return ds })
 	exit, stdout, stderr := command("verify", file, "--json")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +46,12 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 			if err != nil {
 				return err
 			}
-			sum, err := verify.Bundle(f, policy, nil)
+			var events []evidence.Happening
+			sum, err := verify.Bundle(f, policy, func(r verify.Result) {
+				if r.Manifest != nil && len(events) < mostEvents {
+					events = append(events, r.Manifest.Events...)
+				}
+			})
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
@@ -58,6 +64,7 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 				}
 			}
 			printSummary(cmd.ErrOrStderr(), args[0], &sum)
+			printEvents(cmd.ErrOrStderr(), events)
 			return exitOf(sum.Verdict)
 		},
 	}
@@ -65,6 +72,15 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 	c.Flags().StringVarP(&config, "config", "c", "", "lender file whose boxes to believe")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the summary as JSON on stdout")
 	return c
+}
+
+// mostEvents bounds how many events of a bundle are shown.
+const mostEvents = 1000
+
+func printEvents(w io.Writer, events []evidence.Happening) {
+	for _, e := range events {
+		fmt.Fprintf(w, "  %s %s: %s\n", time.UnixMilli(e.At).Local().Format(time.DateTime), e.Subject, said(e))
+	}
 }
 
 func open(path string) (*os.File, error) {

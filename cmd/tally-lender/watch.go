@@ -149,9 +149,7 @@ func printer(out io.Writer, asJSON bool) func(string, verify.Result) {
 		fmt.Fprintf(out, "%s %s %-8s %6d  %s  %s %s  %s %4d readings  %s\n", r.From.Local().Format(time.DateTime), box, r.Type, r.N,
 			r.Verdict, r.Verdict.Chinese(), r.Grade, r.To.Sub(r.From), r.Readings, strings.Join(texts(r.Reasons), "; "))
 		if r.Verdict == verify.Verified && r.Manifest != nil {
-			for _, e := range r.Manifest.Events {
-				fmt.Fprintf(out, "  %s %s: %s\n", time.UnixMilli(e.At).Local().Format(time.DateTime), e.Subject, said(e))
-			}
+			printEvents(out, r.Manifest.Events)
 		}
 	}
 }

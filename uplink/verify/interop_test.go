@@ -29,9 +29,16 @@ func TestForeignReader(t *testing.T) {
 	d, err := s.Writer.Config(evidencetest.Point(20), evidencetest.Small(), evidence.Hash{1})
 	s.Add(t, d, err)
 	for k := 20; k < 23; k++ {
-		d, err := s.Writer.Window(evidencetest.Event(k, evidencetest.SmallMS), evidencetest.SmallWindow(k))
+		data := evidencetest.SmallWindow(k)
+		data[evidence.Energy][0].Codes = [][]evidence.Code{{evidence.TooFast, evidence.Backwards, evidence.Skipped}}
+		data[evidence.Energy][1].Codes = [][]evidence.Code{{evidence.Frozen, evidence.Stale, evidence.Suspect}}
+		d, err := s.Writer.Window(evidencetest.Event(k, evidencetest.SmallMS), data)
 		s.Add(t, d, err)
 	}
+	d, err = s.Writer.Events(evidencetest.Point(23), []evidence.Happening{
+		{At: evidencetest.Start, Kind: "meter_exchanged", Subject: "press-1", Count: 1},
+		{At: evidencetest.Start, Kind: "check_failed", Subject: "press-1", Quantity: "phase_sum", Count: 2}})
+	s.Add(t, d, err)
 	last := uint64(len(s.Deliveries) - 1)
 	for name, file := range map[string][]byte{"whole": archive(t, s, 0, last, nil), "part": archive(t, s, 7, last, &anchors[7])} {
 		values, sum := 0, int64(0)
@@ -62,9 +69,13 @@ func TestForeignReader(t *testing.T) {
 			Values          int
 			Sum             int64
 			Root            string
+			Events          int
 		}
 		if err := json.Unmarshal(out, &got); err != nil {
 			t.Fatal(err)
+		}
+		if got.Events != 3 {
+			t.Errorf("%s: %d events, here 3", name, got.Events)
 		}
 		if got.Leaves != summary.Leaves || got.Windows != summary.Windows || got.Values != values || got.Sum != sum ||
 			got.Root != s.Writer.Anchor().Root().String() {

@@ -170,7 +170,7 @@ type position struct {
 	recent recent
 
 	boot, uptime uint64
-	end          int64 // Unix ms, end of the newest leaf
+	end          int64 // Unix ms, end of the newest window
 	unexplained  bool  // since a restart no boot leaf explains
 }
 
@@ -299,7 +299,10 @@ func (v *Verifier) advance(in *incoming, withBlocks bool) {
 		}
 	}
 	p.recent.add(m.N, in.leaf)
-	p.boot, p.uptime, p.end, p.unexplained = m.Event.Boot, m.UptimeMS, m.End(), in.unexplained
+	p.boot, p.uptime, p.unexplained = m.Event.Boot, m.UptimeMS, in.unexplained
+	if m.Type == evidence.WindowLeaf {
+		p.end = m.End()
+	}
 }
 
 // Receipt returns what a receipt can promise now: Log, Empty, N, Root and

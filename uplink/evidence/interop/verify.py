@@ -98,7 +98,7 @@ def read_block(block, channel, seq, meters):
 
 def main(path, text):
     key = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(text.removeprefix("ed25519:") + "="))
-    out = {"leaves": 0, "windows": 0, "values": 0, "sum": 0}
+    out = {"leaves": 0, "windows": 0, "values": 0, "sum": 0, "events": 0}
     with open(path, "rb") as f:
         items = cbor2.CBORDecoder(f)
         head = cbor2.loads(items.decode())
@@ -120,6 +120,11 @@ def main(path, text):
                 need(leaf[11] == in_force[0], "dictionary of leaf %d" % n)
                 need(sorted(leaf[8]) == sorted(in_force[1][1]), "channels of leaf %d" % n)
                 out["windows"] += 1
+            if leaf[1] == 11:
+                need(1 <= len(leaf[50]) <= 256, "number of events in leaf %d" % n)
+                for at, kind, subject, quantity, count in leaf[50]:
+                    need(0 <= at <= 1 << 52 and kind and count >= 1, "event in leaf %d" % n)
+                    out["events"] += count
             for channel, (seq, digest) in leaf.get(8, {}).items():
                 need(seqs.get(channel, seq) == seq, "sequence of channel %d" % channel)
                 seqs[channel] = seq + 1
