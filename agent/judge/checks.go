@@ -110,7 +110,9 @@ func (j *Judge) check(m *meter, at time.Time, rs []drivers.Reading, tell func(ki
 		r, hasQ := m.milli(q.reactive, rs)
 		s, hasS := m.milli(q.apparent, rs)
 		if hasQ && hasS {
-			see(triangleSPQ, near(s, hypot(p, r), 10, 30*unit))
+			// Drives distort the current: then S is more than P and Q account for.
+			h := hypot(p, r)
+			see(triangleSPQ, s >= h-h/20-30*unit && s <= h+h/4+30*unit)
 		}
 	}
 	if e, ok := m.watthours(rs); ok && hasP {
