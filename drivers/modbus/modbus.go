@@ -277,12 +277,18 @@ func (m *Meter) once(ctx context.Context, r Request) ([]byte, *drivers.Fault) {
 	return data, fault
 }
 
-// ReadRaw reads r as it stands, for what has no place among the readings. Its
-// error is a *drivers.Fault. The data is valid until the next request.
+// ReadRaw reads r as it stands, for what has no place among the readings. It is
+// asked once, and not at all while a reply that was given up may still come,
+// because the probes that tell such a reply apart are not made for r. Its error
+// is a *drivers.Fault. The data is valid until the next request.
 func (m *Meter) ReadRaw(ctx context.Context, r Request) ([]byte, error) {
+	if m.doubt {
+		return nil, m.fault(r, drivers.Skipped, errors.New("an earlier reply may still come"))
+	}
 	m.wire.ctx = ctx
-	data, fault := m.ask(ctx, r)
+	data, fault := m.exchange(ctx, r)
 	if fault != nil {
+		m.doubt, m.tried, m.silent = fault.Kind != drivers.Refused, 0, 0
 		return nil, fault
 	}
 	return data, nil

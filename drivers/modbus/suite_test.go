@@ -78,6 +78,34 @@ func TestSuite(t *testing.T) {
 	}
 }
 
+// A reply that was given up must not be taken for what is read raw.
+func TestRawReadWaitsForCertainty(t *testing.T) {
+	asked := 0
+	l := &drivertest.Line{Reply: func(q []byte) ([]byte, error) {
+		if asked++; asked == 1 {
+			return nil, nil // lost, or late
+		}
+		return answer(RTU, 7, 7, 0x1000)(q), nil
+	}}
+	m, err := New(Config{Name: "press-1", Unit: 7, Registers: []drivers.Register{{Quantity: drivers.Quantity{Name: "a"}, Address: 1}}}, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]drivers.Reading, 1)
+	if err := m.Read(t.Context(), got); err == nil {
+		t.Fatal("no time-out")
+	}
+	if _, err := m.ReadRaw(t.Context(), Request{Address: 70, Count: 1}); err == nil || asked != 1 {
+		t.Fatalf("%v after %d requests", err, asked)
+	}
+	if err := m.Read(t.Context(), got); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := m.ReadRaw(t.Context(), Request{Address: 70, Count: 1}); err != nil || string(data) != "\x10\x46" {
+		t.Fatalf("% x %v", data, err)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	for _, c := range []struct {
 		f           Framing
