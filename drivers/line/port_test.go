@@ -3,6 +3,7 @@ package line
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/creack/pty"
 	"github.com/tallystick/tallystick/drivers"
@@ -352,6 +354,133 @@ func TestPorts(t *testing.T) {
 	if want := "/dev/serial/by-id/usb-FTDI-port0 /dev/ttyS1 /dev/ttyUSB0"; got != want {
 		t.Errorf("ports %q, want %q", got, want)
 	}
+}
+
+// Two adapters without a serial number share one link by id: then, and only
+// then, the links by path are listed too.
+func TestPortsOfEqualAdapters(t *testing.T) {
+	root := t.TempDir()
+	link := func(kind, name, device string) {
+		dir := filepath.Join(root, "dev/serial", kind)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("../../"+device, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("by-id", "usb-1a86_USB_Serial-if00-port0", "ttyUSB0")
+	link("by-path", "pci-0000:00:14.0-usb-0:1:1.0-port0", "ttyUSB0")
+	if got := strings.Join(ports(root), " "); got != "/dev/serial/by-id/usb-1a86_USB_Serial-if00-port0" {
+		t.Errorf("one adapter: %q", got)
+	}
+	link("by-path", "pci-0000:00:14.0-usb-0:2:1.0-port0", "ttyUSB1")
+	if got := strings.Join(ports(root), " "); got != "/dev/serial/by-id/usb-1a86_USB_Serial-if00-port0 "+
+		"/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0-port0 /dev/serial/by-path/pci-0000:00:14.0-usb-0:2:1.0-port0" {
+		t.Errorf("two adapters: %q", got)
+	}
+}
+
+// A driver without RS-485 switching, such as a pty's, is said once and gone on
+// without.
+func TestRS485NotThere(t *testing.T) {
+	meter, path := openPTY(t)
+	go answer(meter)
+	l := serialLine(path)
+	defer l.Close()
+	l.cfg.Serial.RS485 = &RS485{RTSOnSend: true}
+	var warnings []string
+	l.cfg.Warn = func(err error) { warnings = append(warnings, err.Error()) }
+	for range 3 {
+		if _, err := l.Exchange(t.Context(), patient()); err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+	}
+	want := "line hall-a: port " + path + ": its driver does not switch the direction of an RS-485 line; going on without, as where the hardware does it"
+	if len(warnings) != 1 || warnings[0] != want {
+		t.Errorf("warnings %q", warnings)
+	}
+}
+
+// struct serial_rs485 of linux/serial.h: 32 bytes, flags first.
+func TestRS485(t *testing.T) {
+	if size := unsafe.Sizeof(serialRS485{}); size != 32 {
+		t.Errorf("%d bytes", size)
+	}
+	for _, c := range []struct {
+		asked RS485
+		want  serialRS485
+	}{
+		{RS485{}, serialRS485{flags: 1 | 4}},
+		{RS485{RTSOnSend: true, DelayBefore: time.Millisecond, DelayAfter: 1200 * time.Microsecond}, serialRS485{flags: 1 | 2, delayBefore: 1, delayAfter: 2}},
+	} {
+		if got := c.asked.request(); got != c.want {
+			t.Errorf("%+v: %+v, want %+v", c.asked, got, c.want)
+		}
+	}
+}
+
+// The lock file of a program that knows no flock is honoured while it lives.
+func TestLockFile(t *testing.T) {
+	_, path := openPTY(t)
+	folder := t.TempDir()
+	file := filepath.Join(folder, "LCK.."+strings.ReplaceAll(strings.TrimPrefix(path, "/dev/"), "/", "_"))
+	open := func() (port, error) {
+		return openSerial(Serial{Path: path, Settings: drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}}, folder, nil)
+	}
+	other := exec.Command("sleep", "60")
+	if err := other.Start(); err != nil {
+		t.Skip(err)
+	}
+	gone := false
+	defer func() {
+		if !gone {
+			other.Process.Kill()
+			other.Wait()
+		}
+	}()
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pid := other.Process.Pid
+	for _, content := range []string{fmt.Sprintf("%10d\n", pid), fmt.Sprintf("%d minicom root\n", pid)} {
+		write(content)
+		var e *OpenError
+		if _, err := open(); !errors.As(err, &e) || e.Reason != Busy || e.Holder != fmt.Sprintf("sleep (pid %d)", pid) {
+			t.Errorf("locked by %q: %v", content, err)
+		}
+		if got, _ := os.ReadFile(file); string(got) != content {
+			t.Errorf("the other's lock file now holds %q", got)
+		}
+	}
+	other.Process.Kill()
+	other.Wait()
+	gone = true
+	for _, content := range []string{fmt.Sprintf("%10d\n", pid), "", "garbage\n", "-1\n", fmt.Sprintf("%10d\n", os.Getpid())} {
+		write(content)
+		p, err := open()
+		if err != nil {
+			t.Fatalf("stale lock %q: %v", content, err)
+		}
+		if got, _ := os.ReadFile(file); string(got) != fmt.Sprintf("%10d\n", os.Getpid()) {
+			t.Errorf("our lock file holds %q", got)
+		}
+		p.Close()
+		if left, _ := filepath.Glob(filepath.Join(folder, "*")); len(left) != 0 {
+			t.Errorf("left after Close: %v", left)
+		}
+	}
+	// Where nothing can be written, the port opens all the same.
+	os.Remove(folder)
+	p, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
 }
 
 // listen serves every connection with serve and returns the address.

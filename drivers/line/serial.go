@@ -41,9 +41,11 @@ func openSerial(s Serial, locks string, warn func(error)) (_ port, failed error)
 	if err := control(f, lock); err != nil {
 		return nil, err
 	}
-	if unlock, err = lockFile(locks, s.Path); err != nil {
+	taken, err := lockFile(locks, s.Path)
+	if err != nil {
 		return nil, err
 	}
+	unlock = taken
 	if err := setUp(s); err != nil {
 		return nil, err
 	}
@@ -89,27 +91,14 @@ func (p *serialPort) configure(s drivers.Settings) error {
 		if err != nil {
 			return err
 		}
-		t.Cflag &^= unix.CBAUD | unix.CBAUD<<unix.IBSHIFT | unix.CSIZE | unix.CSTOPB | unix.PARENB | unix.PARODD
-		t.Iflag &^= unix.INPCK
-		t.Cflag |= unix.BOTHER | unix.CS8
-		t.Ispeed, t.Ospeed = uint32(s.Baud), uint32(s.Baud)
-		if s.DataBits == 7 {
-			t.Cflag ^= unix.CS7 ^ unix.CS8
+		apply(t, s)
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+			err = unix.IoctlSetTermios(fd, unix.TCSETSW2, t)
 		}
-		if s.StopBits == 2 {
-			t.Cflag |= unix.CSTOPB
-		}
-		if s.Parity != 'N' {
-			t.Cflag |= unix.PARENB
-			t.Iflag |= unix.INPCK
-		}
-		if s.Parity == 'O' {
-			t.Cflag |= unix.PARODD
-		}
-		if err := unix.IoctlSetTermios(fd, unix.TCSETSW2, t); err != nil {
-			if errors.Is(err, unix.EINVAL) {
-				return &settingsError{s, err}
-			}
+		switch {
+		case errors.Is(err, unix.EINVAL):
+			return &settingsError{s, err}
+		case err != nil:
 			return err
 		}
 		// A driver that does not know a speed takes another without a word.
@@ -122,6 +111,29 @@ func (p *serialPort) configure(s drivers.Settings) error {
 		}
 		return nil
 	})
+}
+
+// apply puts settings into t.
+func apply(t *unix.Termios, s drivers.Settings) {
+	t.Cflag &^= unix.CBAUD | unix.CBAUD<<unix.IBSHIFT | unix.CSIZE | unix.CSTOPB | unix.PARENB | unix.PARODD
+	t.Iflag &^= unix.INPCK
+	t.Cflag |= unix.BOTHER
+	t.Ispeed, t.Ospeed = uint32(s.Baud), uint32(s.Baud)
+	if s.DataBits == 7 {
+		t.Cflag |= unix.CS7
+	} else {
+		t.Cflag |= unix.CS8
+	}
+	if s.StopBits == 2 {
+		t.Cflag |= unix.CSTOPB
+	}
+	if s.Parity != 'N' {
+		t.Cflag |= unix.PARENB
+		t.Iflag |= unix.INPCK
+	}
+	if s.Parity == 'O' {
+		t.Cflag |= unix.PARODD
+	}
 }
 
 // settingsError says that the port works, but not so.

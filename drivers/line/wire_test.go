@@ -26,6 +26,7 @@ type wire struct {
 	closed   bool
 	settings []drivers.Settings // one for each change
 	changed  []time.Time        // when
+	refuse   drivers.Settings   // cannot be had
 }
 
 func newWire(onWrite func(n int)) *wire {
@@ -113,6 +114,9 @@ func (w *wire) discard([]byte) (int, error) {
 }
 
 func (w *wire) configure(s drivers.Settings) error {
+	if s == w.refuse && s.Baud != 0 {
+		return &settingsError{s, errors.New("its speed is 1200")}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.settings, w.changed = append(w.settings, s), append(w.changed, time.Now())

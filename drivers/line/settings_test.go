@@ -1,0 +1,218 @@
+package line
+
+import (
+	"io"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tallystick/tallystick/drivers"
+)
+
+var (
+	at9600 = drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1} // those of bus
+	at2400 = drivers.Settings{Baud: 2400, DataBits: 8, Parity: 'E', StopBits: 1}
+	at300  = drivers.Settings{Baud: 300, DataBits: 7, Parity: 'E', StopBits: 1}
+)
+
+// The port is changed between requests of different settings and at no other
+// time, and the line is silent around the change for as long as both speeds and
+// the guard interval need.
+func TestSettingsOfExchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *wire
+		w = newWire(func(int) { w.after(10*time.Millisecond, "<reply1>") })
+		l := on(bus, w)
+		var ended []time.Time
+		for _, s := range []drivers.Settings{{}, at9600, at2400, at2400, {}, at300} {
+			x := poll()
+			x.Settings = s
+			reply, err := l.Exchange(t.Context(), x)
+			want(t, reply, err, "<reply1>")
+			ended = append(ended, time.Now())
+		}
+		if !slices.Equal(w.settings, []drivers.Settings{at2400, at9600, at300}) {
+			t.Errorf("port set to %v", w.settings)
+		}
+		for i, quiet := range []time.Duration{
+			at9600.Silence(),
+			guard, // 2400 baud alone: 16 ms
+			at2400.Silence(),
+			guard,
+			at300.Silence(), // 128 ms
+		} {
+			if got := w.sentAt[i+1].Sub(ended[i]); got != quiet {
+				t.Errorf("request %d after %v of silence, want %v", i+2, got, quiet)
+			}
+		}
+	})
+}
+
+// Whatever comes while the settings change is no reply, and breaks the silence.
+func TestSettingsFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *wire
+		w = newWire(func(n int) {
+			w.after(10*time.Millisecond, "<reply"+string(rune('0'+n))+">")
+			if n == 1 {
+				w.after(25*time.Millisecond, "<reply9>") // 15 ms into the guard interval
+			}
+		})
+		l := on(bus, w)
+		reply, err := l.Exchange(t.Context(), poll())
+		want(t, reply, err, "<reply1>")
+		x := poll()
+		x.Settings = at2400
+		reply, err = l.Exchange(t.Context(), x)
+		want(t, reply, err, "<reply2>")
+		if got := w.sentAt[1].Sub(w.sentAt[0]); got != 50*time.Millisecond {
+			t.Errorf("second request %v after the first, want the guard interval again after the stray bytes: 50ms", got)
+		}
+	})
+}
+
+// IEC 62056-21 changes speed between a request and its reply: the request is
+// out first, and the reply's settings stay.
+func TestSettingsOfReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *wire
+		w = newWire(func(int) { w.after(300*time.Millisecond, "<reply1>") })
+		l := on(bus, w)
+		x := poll()
+		x.Settings, x.Reply = at300, at9600
+		reply, err := l.Exchange(t.Context(), x)
+		want(t, reply, err, "<reply1>")
+		if !slices.Equal(w.settings, []drivers.Settings{at300, at9600}) {
+			t.Fatalf("port set to %v", w.settings)
+		}
+		if got := w.changed[1].Sub(w.sentAt[0]); got != 100*time.Millisecond {
+			t.Errorf("changed %v after the request was handed over, want the 100ms it takes on the wire", got)
+		}
+		if l.took != 200*time.Millisecond-at9600.Characters(8) {
+			t.Errorf("response time %v", l.took)
+		}
+		reply, err = l.Exchange(t.Context(), poll())
+		want(t, reply, err, "<reply1>")
+		if len(w.settings) != 2 {
+			t.Errorf("port set to %v, but it was so already", w.settings)
+		}
+	})
+}
+
+func TestSettingsIgnoredOnTCP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *wire
+		w = newWire(func(int) { w.send("<reply1>") })
+		x := poll()
+		x.Settings, x.Reply = at300, at9600
+		reply, err := on(server, w).Exchange(t.Context(), x)
+		want(t, reply, err, "<reply1>")
+		if len(w.settings) != 0 {
+			t.Errorf("settings %v", w.settings)
+		}
+	})
+}
+
+// A port that cannot have one device's settings serves the others.
+func TestSettingsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *wire
+		w = newWire(func(int) { w.send("<reply1>") })
+		l := on(bus, w)
+		w.refuse = at300
+		x := poll()
+		x.Settings = at300
+		_, err := l.Exchange(t.Context(), x)
+		wantFault(t, err, drivers.Disconnected, "line hall-a: port cannot do 300 7E1: its speed is 1200")
+		reply, err := l.Exchange(t.Context(), poll())
+		want(t, reply, err, "<reply1>")
+		if !slices.Equal(w.settings, []drivers.Settings{at9600}) {
+			t.Errorf("port set to %v, want it set anew after a change that failed", w.settings)
+		}
+	})
+}
+
+// On a real port, odd speeds included. (A pty keeps neither parity nor 7 bits.)
+func TestSerialSettings(t *testing.T) {
+	meter, path := openPTY(t)
+	go answer(meter)
+	l := serialLine(path)
+	defer l.Close()
+	for _, s := range []drivers.Settings{
+		{Baud: 2400, DataBits: 8, Parity: 'N', StopBits: 2},
+		{Baud: 10400, DataBits: 8, Parity: 'N', StopBits: 1},
+		{Baud: 1200, DataBits: 8, Parity: 'E', StopBits: 1},
+		{}, // the line's own: 19200 8E1
+	} {
+		x := patient()
+		x.Settings = s
+		if _, err := l.Exchange(t.Context(), x); err != nil {
+			t.Fatal(s, err)
+		}
+		if s.Baud == 0 {
+			s = l.cfg.Serial.Settings
+		}
+		var got *unix.Termios
+		if err := control(meter, func(fd int) (err error) {
+			got, err = unix.IoctlGetTermios(fd, unix.TCGETS2)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if int(got.Ospeed) != s.Baud || int(got.Ispeed) != s.Baud || (got.Cflag&unix.CSTOPB != 0) != (s.StopBits == 2) ||
+			(got.Iflag&unix.INPCK != 0) != (s.Parity != 'N') || got.Lflag&(unix.ICANON|unix.ECHO) != 0 {
+			t.Errorf("%v: port has %+v", s, got)
+		}
+	}
+}
+
+// What configure asks for, where a pty keeps it not.
+func TestTermios(t *testing.T) {
+	for _, c := range []struct {
+		s     drivers.Settings
+		cflag uint32
+	}{
+		{at9600, unix.CS8},
+		{at2400, unix.CS8 | unix.PARENB},
+		{at300, unix.CS7 | unix.PARENB},
+		{drivers.Settings{Baud: 9600, DataBits: 7, Parity: 'O', StopBits: 2}, unix.CS7 | unix.PARENB | unix.PARODD | unix.CSTOPB},
+	} {
+		// from whatever it was before
+		tio := unix.Termios{Cflag: unix.CREAD | unix.CLOCAL | unix.B19200 | unix.CS6 | unix.PARENB | unix.PARODD | unix.CSTOPB, Iflag: unix.INPCK}
+		apply(&tio, c.s)
+		if got, want := tio.Cflag, c.cflag|unix.BOTHER|unix.CREAD|unix.CLOCAL; got != want {
+			t.Errorf("%v: control flags %o, want %o", c.s, got, want)
+		}
+		if got := tio.Iflag == unix.INPCK; got != (c.s.Parity != 'N') {
+			t.Errorf("%v: parity is checked: %v", c.s, got)
+		}
+	}
+}
+
+// A request is out before the settings change, on a pty at once.
+func TestSerialSettingsOfReply(t *testing.T) {
+	meter, path := openPTY(t)
+	seen := make(chan uint32, 1)
+	go func() {
+		io.ReadFull(meter, make([]byte, 3))
+		time.Sleep(30 * time.Millisecond)
+		control(meter, func(fd int) error {
+			tio, err := unix.IoctlGetTermios(fd, unix.TCGETS2)
+			seen <- tio.Ospeed
+			return err
+		})
+		meter.Write([]byte("<reply1>"))
+	}()
+	l := serialLine(path)
+	defer l.Close()
+	x := patient()
+	x.Reply = at9600
+	reply, err := l.Exchange(t.Context(), x)
+	want(t, reply, err, "<reply1>")
+	if speed := <-seen; speed != 9600 {
+		t.Errorf("the reply came at %d", speed)
+	}
+}
