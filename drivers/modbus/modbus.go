@@ -264,15 +264,22 @@ func (m *Meter) once(ctx context.Context, r Request) ([]byte, *drivers.Fault) {
 		_, fault := m.exchange(ctx, m.probes[m.tried%len(m.probes)])
 		m.tried++
 		if fault != nil && fault.Kind != drivers.Refused {
-			if fault.Kind == drivers.Timeout {
+			switch fault.Kind {
+			case drivers.Timeout:
 				m.silent++
-			} else {
-				m.silent = 0
+			case drivers.BadFrame:
+				m.silent = 0 // something came
 			}
 			return nil, fault
 		}
 	}
 	data, fault := m.exchange(ctx, r)
+	if fault != nil && (fault.Kind == drivers.Skipped || fault.Kind == drivers.Disconnected) {
+		// Held off, cut short or without a line: that says nothing of how the
+		// meter takes probes, and something may have been sent.
+		m.doubt = true
+		return nil, fault
+	}
 	m.doubt, m.tried, m.silent = fault != nil && fault.Kind != drivers.Refused, 0, 0
 	return data, fault
 }

@@ -3,6 +3,7 @@ package modbus
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -104,6 +105,38 @@ func TestRawReadWaitsForCertainty(t *testing.T) {
 	if data, err := m.ReadRaw(t.Context(), Request{Address: 70, Count: 1}); err != nil || string(data) != "\x10\x46" {
 		t.Fatalf("% x %v", data, err)
 	}
+}
+
+// A meter that answers no probe, and is held off by its line between the probes
+// it does not answer, is asked in earnest all the same, and comes back.
+func TestHeldOffMeterComesBack(t *testing.T) {
+	planned := Request{Address: 1, Count: 1}
+	dead, n := true, 0
+	l := &drivertest.Line{Reply: func(q []byte) ([]byte, error) {
+		if n++; n > 3 && n%2 == 0 {
+			return nil, &drivers.Fault{Kind: drivers.Skipped, Err: errors.New("silent since 14:02:07, asked again in 4s")}
+		}
+		pdu := opened(RTU, 7, q)
+		if dead || binary.BigEndian.Uint16(pdu[1:]) != planned.Address || binary.BigEndian.Uint16(pdu[3:]) != planned.Count {
+			return nil, nil // knows this one request, nothing else
+		}
+		return answer(RTU, 7, 7, 0x1000)(q), nil
+	}}
+	m, err := New(Config{Name: "press-1", Unit: 7, Registers: []drivers.Register{{Quantity: drivers.Quantity{Name: "a"}, Address: planned.Address}}}, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]drivers.Reading, 1)
+	for range 10 {
+		_ = m.Read(t.Context(), got)
+	}
+	dead = false
+	for range 4 * probePatience {
+		if m.Read(t.Context(), got) == nil {
+			return
+		}
+	}
+	t.Fatalf("still not read after %d requests: doubt %v, silent %d", n, m.doubt, m.silent)
 }
 
 func TestDescribe(t *testing.T) {
