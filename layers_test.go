@@ -40,7 +40,7 @@ var may = map[string][]string{
 	"uplink/keyfile":               {}, // both ends keep a key
 	"uplink/lender":                {"uplink", "uplink/*"},
 	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence"},
-	"agent/identity":               {"uplink/keyfile"},
+	"agent/identity":               {"uplink/evidence", "uplink/keyfile"},
 	"agent/judge":                  {"drivers"},
 	"agent/schedule":               {},
 	"configs":                      {"configs/strict"},
@@ -66,6 +66,7 @@ var only = map[string][]string{
 	"github.com/kardianos/service":        {"cmd/tallystick"},
 	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo"},
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
+	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness"},
 	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify", "uplink/lender"},
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
 	// Packages imported by tests only.

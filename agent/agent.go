@@ -193,7 +193,7 @@ func (a *Agent) shippers() ([]Shipper, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cursor of lender %s: %w", l.Name, err)
 		}
-		s, err := l.Ship(Feed{Log: a.LogID(), Source: a.led.source, Cursor: c})
+		s, err := l.Ship(Feed{Log: a.LogID(), Suite: a.led.writer.Suite(), Source: a.led.source, Cursor: c})
 		if err != nil {
 			return nil, err
 		}

@@ -86,7 +86,7 @@ func history(t *testing.T, s Site) []verify.Result {
 		t.Fatal(err)
 	}
 	defer l.close()
-	v, err := verify.New(key.Public().(ed25519.PublicKey), nil)
+	v, err := verify.New(evidence.Ed25519PublicKey(key.Public().(ed25519.PublicKey)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -424,7 +424,7 @@ func TestExportVerifiesFromAnyLeaf(t *testing.T) {
 			if err := h.Export(&b, lo, h.Next()-1); err != nil {
 				t.Fatalf("export from %d: %v", lo, err)
 			}
-			sum, err := verify.Bundle(&b, verify.Policy{Pinned: []ed25519.PublicKey{h.PublicKey()}}, nil)
+			sum, err := verify.Bundle(&b, verify.Policy{Pinned: []evidence.PublicKey{h.PublicKey()}}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -605,8 +605,8 @@ func TestAnchors(t *testing.T) {
 		var rec []byte
 		for n := src.First(); n < src.Next(); n++ {
 			got, err := src.Anchor(n)
-			if err != nil || got.Root() != want.Root() {
-				t.Fatalf("anchor of leaf %d: root %v, want %v (%v)", n, got.Root(), want.Root(), err)
+			if err != nil || got.Root(evidence.SuiteEd25519) != want.Root(evidence.SuiteEd25519) {
+				t.Fatalf("anchor of leaf %d: root %v, want %v (%v)", n, got.Root(evidence.SuiteEd25519), want.Root(evidence.SuiteEd25519), err)
 			}
 			if rec, err = src.Read(n, rec[:0]); err != nil {
 				t.Fatal(err)
@@ -615,12 +615,12 @@ func TestAnchors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want.Append(d.Hash())
+			want.Append(d.Suite(), d.Hash())
 		}
 		for range 2 {
 			got, err := src.Anchor(src.Next())
-			if err != nil || got.Root() != want.Root() {
-				t.Fatalf("anchor of the next leaf: root %v, want %v (%v)", got.Root(), want.Root(), err)
+			if err != nil || got.Root(evidence.SuiteEd25519) != want.Root(evidence.SuiteEd25519) {
+				t.Fatalf("anchor of the next leaf: root %v, want %v (%v)", got.Root(evidence.SuiteEd25519), want.Root(evidence.SuiteEd25519), err)
 			}
 			src.newest.Store(nil) // now from the log
 		}

@@ -63,7 +63,7 @@ func anchorAt(log *buffer.Log, n uint64) (a evidence.Anchor, err error) {
 		if err != nil {
 			return a, err
 		}
-		a.Append(d.Hash())
+		a.Append(d.Suite(), d.Hash())
 	}
 	return a, nil
 }

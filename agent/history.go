@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,7 @@ var ErrNoHistory = errors.New("holds no history yet: the agent has never run the
 // meanwhile.
 type History struct {
 	log  *buffer.Log
-	meta []byte
+	meta evidence.UnverifiedMeta
 }
 
 // OpenHistory opens the history below dir, as far as it is durable now.
@@ -36,7 +35,11 @@ func OpenHistory(dir string) (h *History, err error) {
 	if log.Next() == 0 {
 		return nil, fmt.Errorf("%s %w", dir, ErrNoHistory)
 	}
-	meta, err := metaAt(log, log.Next()-1)
+	raw, err := metaAt(log, log.Next()-1)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := raw.Parse()
 	if err != nil {
 		return nil, err
 	}
@@ -49,14 +52,21 @@ func (h *History) Next() uint64  { return h.log.Next() }
 
 // LogID names the history.
 func (h *History) LogID() evidence.LogID {
-	genesis, _, _ := evidence.ParseMeta(h.meta) // made by metaAt
-	return genesis.Manifest.Log
+	return h.meta.Genesis.Manifest.Log
 }
 
-// PublicKey is the key the history is signed with.
-func (h *History) PublicKey() ed25519.PublicKey {
-	genesis, _, _ := evidence.ParseMeta(h.meta)
-	return genesis.Manifest.Genesis.Key.Public
+// PublicKey is the key of the genesis leaf, which lenders pin; Current the one
+// that signs now.
+func (h *History) PublicKey() evidence.PublicKey {
+	return h.meta.Genesis.Manifest.Genesis.Key.Key()
+}
+
+// Current is the key in force.
+func (h *History) Current() evidence.PublicKey {
+	if n := len(h.meta.Rotations); n > 0 {
+		return h.meta.Rotations[n-1].Manifest.Rotation.Key.Key()
+	}
+	return h.PublicKey()
 }
 
 // Export writes leaves lo to hi, both included and with all channels, as a
@@ -66,11 +76,7 @@ func (h *History) Export(w io.Writer, lo, hi uint64) error {
 	if err != nil {
 		return err
 	}
-	genesis, dictionary, err := evidence.ParseMeta(meta)
-	if err != nil {
-		return err
-	}
-	header := evidence.BundleHeader{Log: genesis.Manifest.Log, Lo: lo, Hi: hi, Genesis: genesis.Sign1, Dictionary: dictionary.Sign1}
+	header := evidence.BundleHeader{Log: h.LogID(), Lo: lo, Hi: hi, Meta: meta}
 	if lo > 0 {
 		a, err := anchorAt(h.log, lo)
 		if err != nil {
@@ -97,35 +103,40 @@ func (h *History) Export(w io.Writer, lo, hi uint64) error {
 // Close lets go of the history.
 func (h *History) Close() error { return h.log.Close() }
 
-// metaAt is the meta message with which leaf n can be read: the genesis and the
-// leaf whose dictionary is in force there.
-func metaAt(log *buffer.Log, n uint64) ([]byte, error) {
+// metaAt is the meta message with which leaf n can be read: the genesis, the
+// leaf whose dictionary is in force there, and the rotations up to there.
+func metaAt(log *buffer.Log, n uint64) (meta evidence.Meta, err error) {
 	first, preamble, err := log.Preamble(n)
 	if err != nil {
-		return nil, err
+		return meta, err
 	}
-	var genesis, dictionary []byte
 	if len(preamble) > 0 {
-		if genesis, dictionary, err = evidence.PreambleMeta(preamble); err != nil {
-			return nil, err
+		if meta, err = evidence.PreambleMeta(preamble); err != nil {
+			return meta, err
 		}
 	}
 	var rec []byte
 	for ; first <= n; first++ {
 		if rec, err = log.Read(first, rec[:0]); err != nil {
-			return nil, err
+			return meta, err
 		}
 		d, err := evidence.ParseDelivery(rec)
 		if err != nil {
-			return nil, err
+			return meta, err
 		}
-		if d.Manifest.Dictionary() == nil {
+		m := &d.Manifest
+		if m.Dictionary() == nil && m.Rotation == nil {
 			continue
 		}
-		dictionary = append([]byte(nil), d.Sign1...)
-		if d.Manifest.Genesis != nil {
-			genesis = dictionary
+		sign1 := append([]byte(nil), d.Sign1...)
+		switch {
+		case m.Rotation != nil:
+			meta.Rotations = append(meta.Rotations, sign1)
+		case m.Genesis != nil:
+			meta.Genesis, meta.Dictionary = sign1, sign1
+		default:
+			meta.Dictionary = sign1
 		}
 	}
-	return evidence.EncodeMeta(genesis, dictionary), nil
+	return meta, nil
 }

@@ -91,7 +91,7 @@ func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p p
 	if err != nil {
 		return nil, p, err
 	}
-	l.source.setMeta(l.writer.Meta())
+	l.source.setMeta(l.writer.Meta().Encode())
 	if err = l.openJournal(fsys, &p); err != nil {
 		return nil, p, err
 	}
@@ -141,6 +141,9 @@ func (l *ledger) resume(s *Site, p *past) error {
 		if err := l.writer.Replay(rec); err != nil {
 			return err
 		}
+	}
+	if err := l.writer.Ready(); err != nil {
+		return err
 	}
 	p.begun = true
 	return l.readTail(last, p)
@@ -314,10 +317,11 @@ func (l *ledger) restart(p *past, software string) error {
 
 // configure states a changed site file or dictionary in the history.
 func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) error {
-	_, inForce, err := evidence.ParseMeta(l.writer.Meta())
+	meta, err := l.writer.Meta().Parse()
 	if err != nil {
 		return err
 	}
+	inForce := &meta.Dictionary
 	was := evidence.Hash{}
 	switch m := &inForce.Manifest; {
 	case m.Genesis != nil:
@@ -331,7 +335,7 @@ func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) erro
 	err = l.leaf(func(w *evidence.Writer) ([]byte, error) {
 		return w.Config(l.event(time.Now(), 0), *dict, digest)
 	})
-	l.source.setMeta(l.writer.Meta())
+	l.source.setMeta(l.writer.Meta().Encode())
 	return err
 }
 
@@ -339,7 +343,7 @@ func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) erro
 func (l *ledger) window(w *window, lay *layout) error {
 	length := time.Duration(w.end-w.start) * time.Millisecond
 	return l.leaf(func(wr *evidence.Writer) ([]byte, error) {
-		return wr.Window(l.event(time.UnixMilli(w.start), length), lay.fill(w))
+		return wr.Window(l.event(time.UnixMilli(w.start), length), lay.fill(w), nil)
 	})
 }
 

@@ -106,6 +106,7 @@ type Shipper interface {
 // Feed is what a shipper works from.
 type Feed struct {
 	Log    evidence.LogID
+	Suite  evidence.Suite
 	Source *Source
 	Cursor *buffer.Cursor // next leaf the lender has not confirmed
 }

@@ -245,7 +245,7 @@ w.yaml:6:12: E-131 box name "a" is taken, first at line 5 column 12 → give one
 w.yaml:6:20: E-131 box a has the key of box a (line 5) → each box has a key of its own: print it there with tallystick key show
 w.yaml:7:5: E-109 key "key" is missing in this entry of boxes → add it: key: ...
 w.yaml:7:15: E-107 unknown key "public_key" in this entry of boxes → write key: ed25519:...
-w.yaml:8:20: E-153 key: expected ed25519: and 43 letters, digits, - and _, found text without ed25519: before it → copy the line that tally-lender keygen (a lender's key) or tallystick key show (a box's key) prints
+w.yaml:8:20: E-153 key: expected ed25519: and 43 letters, digits, - and _ (or es256: or sm2: and 86), found text without ed25519: before it → copy the line that tally-lender keygen (a lender's key) or tallystick key show (a box's key) prints
 w.yaml:9:1: E-152 a secret stands in the file, as password: expected the name of a file that holds it → put it alone into a file of mode 0600, write password_file: FILE, and change it: it has been seen`
 	_, err := configs.ParseWatch("w.yaml", []byte(text))
 	if err == nil || err.Error() != want {

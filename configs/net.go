@@ -1,7 +1,7 @@
 package configs
 
 import (
-	"crypto/ed25519"
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -123,35 +123,42 @@ func (b Broker) reach() reach {
 	return anywhere
 }
 
-// PublicKey is an Ed25519 public key; the zero value is none.
-type PublicKey [ed25519.PublicKeySize]byte
+// PublicKey is a public key as text: "ed25519:" and 43 characters of unpadded
+// base64url, or "es256:" or "sm2:" and 86. The zero value is none.
+type PublicKey struct{ text string }
 
 const keyPrefix = "ed25519:"
 
-// UnmarshalText reads "ed25519:" and 43 characters of unpadded base64url.
+// keySizes are the bytes of a public key, by what is written before them.
+var keySizes = map[string]int{keyPrefix: 32, "es256:": 64, "sm2:": 64}
+
+// UnmarshalText reads what String writes. Whether the bytes are a point of
+// the curve is for those to find out who use the key.
 func (k *PublicKey) UnmarshalText(b []byte) error {
 	s := string(b)
-	if strings.Contains(s, "PRIVATE") || strings.HasPrefix(s, keyPrefix) && len(s) > len(keyPrefix)+80 {
+	prefix, rest, ok := strings.Cut(s, ":")
+	prefix += ":"
+	size := keySizes[prefix]
+	if strings.Contains(s, "PRIVATE") || prefix == keyPrefix && len(rest) > 80 {
 		return strict.Problem{Code: CodeSecret, Secret: true, Msg: "a private key stands here, expected a public key",
 			Hint: "put the public key here, and make a new key pair: this one is no longer secret"}
 	}
-	rest, ok := strings.CutPrefix(s, keyPrefix)
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(rest)
-	if !ok || err != nil || len(raw) != len(k) || PublicKey(raw) == (PublicKey{}) {
+	if !ok || size == 0 || err != nil || len(raw) != size || len(bytes.Trim(raw, "\x00")) == 0 {
 		why := "without " + keyPrefix + " before it"
-		if ok {
-			why = fmt.Sprintf("with %d characters behind %s", len(rest), keyPrefix)
-			if len(rest) == 43 {
+		if size > 0 {
+			why = fmt.Sprintf("with %d characters behind %s", len(rest), prefix)
+			if len(rest) == base64.RawURLEncoding.EncodedLen(size) {
 				why = "with characters that are not base64url, or no key at all"
 			}
 		}
 		return strict.Problem{Code: CodePublicKey,
-			Msg:  "expected ed25519: and 43 letters, digits, - and _, found text " + why,
+			Msg:  "expected ed25519: and 43 letters, digits, - and _ (or es256: or sm2: and 86), found text " + why,
 			Hint: "copy the line that tally-lender keygen (a lender's key) or tallystick key show (a box's key) prints"}
 	}
-	*k = PublicKey(raw)
+	*k = PublicKey{text: s}
 	return nil
 }
 
 // String is what UnmarshalText reads.
-func (k PublicKey) String() string { return keyPrefix + base64.RawURLEncoding.EncodeToString(k[:]) }
+func (k PublicKey) String() string { return k.text }

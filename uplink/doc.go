@@ -21,7 +21,6 @@ package uplink
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,8 +91,9 @@ const (
 type Config struct {
 	Lender string             // as in the topics (evidence.ValidLender)
 	Log    evidence.LogID     // the log shipped
+	Suite  evidence.Suite     // of that log
 	Grants []evidence.Channel // channels the factory consented to
-	Key    ed25519.PublicKey  // the lender's pinned key
+	Key    evidence.PublicKey // the lender's pinned key
 	Ack    AckPolicy          // default Receipt
 	Dial   func(context.Context, Will) (Session, error)
 	Source Source
@@ -118,8 +118,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("lender %q: a name is 1 to 32 of a-z, 0-9 and '-'", c.Lender)
 	case c.Ack != Receipt && c.Ack != PUBACK:
 		return fmt.Errorf("lender %s: ack %q; expected %q or %q", c.Lender, c.Ack, Receipt, PUBACK)
-	case c.Ack == Receipt && len(c.Key) != ed25519.PublicKeySize:
-		return fmt.Errorf("lender %s: a public key of %d bytes; expected %d", c.Lender, len(c.Key), ed25519.PublicKeySize)
+	case c.Ack == Receipt && c.Key.IsZero():
+		return fmt.Errorf("lender %s: no public key to check receipts with", c.Lender)
 	case c.Dial == nil || c.Source == nil || c.Cursor == nil:
 		return fmt.Errorf("lender %s: dial, source and cursor must be set", c.Lender)
 	}

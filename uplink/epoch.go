@@ -193,7 +193,7 @@ func (e *epoch) send(seq uint64) error {
 		}
 		anchor = &a
 	}
-	payload, err := evidence.FilterDelivery(nil, stored, e.cfg.Grants, anchor)
+	payload, err := evidence.FilterDelivery(nil, stored, evidence.Granted(e.cfg.Lender, e.cfg.Grants), anchor)
 	if err != nil {
 		return err
 	}

@@ -186,7 +186,7 @@ func (s *Shipper) rootBefore(n uint64) (evidence.Hash, error) {
 	if err != nil {
 		return evidence.Hash{}, fmt.Errorf("root before leaf %d: %w", n, err)
 	}
-	return a.Root(), nil
+	return a.Root(s.cfg.Suite), nil
 }
 
 // Drain waits until everything durable at the time of the call has its

@@ -60,7 +60,7 @@ func TestShipsInOrderAndSaysGoodbye(t *testing.T) {
 // nextWindow seals one more window on the world's log.
 func nextWindow(t *testing.T, w *world) []byte {
 	t.Helper()
-	writer, err := evidence.ResumeWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(), nil)
+	writer, err := evidence.ResumeWriter(evidencetest.Signer(1), evidencetest.Secret(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func nextWindow(t *testing.T, w *world) []byte {
 		}
 	}
 	k := len(w.log.records) - 2
-	d, err := writer.Window(evidencetest.Event(k, evidencetest.SmallMS), evidencetest.SmallWindow(k))
+	d, err := writer.Window(evidencetest.Event(k, evidencetest.SmallMS), evidencetest.SmallWindow(k), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestReceiptsThatAreNotBelieved(t *testing.T) {
 		err     error
 	}{
 		"forged": {func(w *world) []byte {
-			b, _ := evidence.SignReceipt(evidencetest.Key(8), evidence.Receipt{Log: w.id, N: 5, Root: w.log.root(6), Status: "ok"})
+			b, _ := evidence.SignReceipt(evidencetest.Signer(8), evidence.Receipt{Log: w.id, N: 5, Root: w.log.root(6), Status: "ok"})
 			return b
 		}, BadReceipt, ErrForgedReceipt},
 		"changed on the way": {func(w *world) []byte { b := w.receipt(6, "ok"); b[len(b)-1] ^= 1; return b }, BadReceipt, ErrForgedReceipt},
@@ -291,7 +291,7 @@ func TestLostRecordsAreBridgedByAnAnchor(t *testing.T) {
 		if lost := w.kinds(Lost); lost[0].Lo != 4 || lost[0].Hi != 29 {
 			t.Fatalf("%+v", lost)
 		}
-		if a, ok := w.anchors[30]; !ok || a.Root() != w.log.root(30) || len(w.anchors) != 1 {
+		if a, ok := w.anchors[30]; !ok || a.Root(evidence.SuiteEd25519) != w.log.root(30) || len(w.anchors) != 1 {
 			t.Fatalf("anchors %+v", w.anchors)
 		}
 	})
@@ -435,7 +435,7 @@ func TestPubackPolicy(t *testing.T) {
 			return arrives
 		}
 		cfg := w.config()
-		cfg.Ack, cfg.Key = PUBACK, nil
+		cfg.Ack, cfg.Key = PUBACK, evidence.PublicKey{}
 		s, stop := w.run(cfg)
 		synctest.Wait()
 		if w.cursor.Get() != 9 {
@@ -519,7 +519,7 @@ func TestConfigFaults(t *testing.T) {
 	w := newWorld(t, 0)
 	for words, change := range map[string]func(*Config){
 		"1 to 32 of a-z":          func(c *Config) { c.Lender = "a/b" },
-		"public key of 3 bytes":   func(c *Config) { c.Key = c.Key[:3] },
+		"no public key":           func(c *Config) { c.Key = evidence.PublicKey{} },
 		`expected "receipt"`:      func(c *Config) { c.Ack = "none" },
 		"dial, source and cursor": func(c *Config) { c.Source = nil },
 	} {

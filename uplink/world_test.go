@@ -2,7 +2,6 @@ package uplink
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -44,7 +43,7 @@ func (l *memLog) add(t testing.TB, delivery []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.anchors[len(l.anchors)-1]
-	a.Append(d.Hash())
+	a.Append(d.Suite(), d.Hash())
 	l.records, l.anchors = append(l.records, delivery), append(l.anchors, a)
 	close(l.grown)
 	l.grown = make(chan struct{})
@@ -95,7 +94,7 @@ func (l *memLog) trim(first uint64) { l.mu.Lock(); defer l.mu.Unlock(); l.first 
 func (l *memLog) root(n uint64) evidence.Hash {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.anchors[n].Root()
+	return l.anchors[n].Root(evidence.SuiteEd25519)
 }
 
 type memCursor struct {
@@ -120,7 +119,7 @@ type world struct {
 	t      *testing.T
 	log    *memLog
 	cursor *memCursor
-	key    ed25519.PrivateKey // the lender's
+	key    evidence.Signer // the lender's
 	id     evidence.LogID
 
 	mu       sync.Mutex
@@ -156,7 +155,7 @@ const (
 func newWorld(t *testing.T, windows int) *world {
 	s := evidencetest.NewStream(t, 1, windows)
 	return &world{
-		t: t, log: newMemLog(t, s), cursor: &memCursor{}, key: evidencetest.Key(9), id: s.Writer.LogID(),
+		t: t, log: newMemLog(t, s), cursor: &memCursor{}, key: evidencetest.Signer(9), id: s.Writer.LogID(),
 		sent: map[uint64]int{}, anchors: map[uint64]evidence.Anchor{}, clock: 1000,
 		fate: func(uint64, int) fate { return arrives },
 	}
@@ -164,7 +163,7 @@ func newWorld(t *testing.T, windows int) *world {
 
 func (w *world) config() Config {
 	return Config{
-		Lender: "bank-a", Log: w.id, Grants: []evidence.Channel{evidence.Energy}, Key: w.key.Public().(ed25519.PublicKey),
+		Lender: "bank-a", Log: w.id, Grants: []evidence.Channel{evidence.Energy}, Suite: evidence.SuiteEd25519, Key: evidencetest.PublicKey(9),
 		Dial: w.dial, Source: w.log, Cursor: w.cursor,
 		OnEvent: func(e Event) { w.mu.Lock(); w.events = append(w.events, e); w.mu.Unlock() },
 	}

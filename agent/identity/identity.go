@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 )
 
@@ -23,6 +24,14 @@ const (
 type Identity struct {
 	Key  ed25519.PrivateKey
 	Salt []byte // 32 bytes
+}
+
+// Signer signs with the key.
+func (id *Identity) Signer() evidence.Signer { return evidence.NewEd25519Signer(id.Key, "file") }
+
+// Public is the public half of the key.
+func (id *Identity) Public() evidence.PublicKey {
+	return evidence.Ed25519PublicKey(id.Key.Public().(ed25519.PublicKey))
 }
 
 // LoadOrCreate loads the identity at path or, where there is no file, makes

@@ -45,7 +45,7 @@ type show struct {
 	broker  *mochi.Server
 	agent   *agent.Agent
 	lender  *lender.Lender
-	boxKey  ed25519.PublicKey
+	boxKey  evidence.PublicKey
 
 	mu       sync.Mutex
 	taken    int   // readings with a value, by the agent
@@ -70,8 +70,8 @@ func newShow(dir string) (s *show, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.boxKey = box.Key.Public().(ed25519.PublicKey)
-	if err := s.openAgent(address, lenderKey.Public().(ed25519.PublicKey)); err != nil {
+	s.boxKey = box.Public()
+	if err := s.openAgent(address, evidence.Ed25519PublicKey(lenderKey.Public().(ed25519.PublicKey))); err != nil {
 		return nil, err
 	}
 	return s, s.openLender(address, lenderKey)
@@ -101,7 +101,7 @@ func (*open) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return 
 func (*open) OnACLCheck(*mochi.Client, string, bool) bool              { return true }
 
 // siteFile is what the factory's electrician would write.
-func (s *show) siteFile(address string, lenderKey ed25519.PublicKey) string {
+func (s *show) siteFile(address string, lenderKey evidence.PublicKey) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "site: {name: %s, label: 示范工厂}\nlines:\n", siteName)
 	for i, l := range s.factory.Lines {
@@ -130,11 +130,11 @@ func (s *show) siteFile(address string, lenderKey ed25519.PublicKey) string {
     share: [energy, power, voltage-current, reactive, frequency, timing, status]
 buffer: {directory: box, sync_interval: 1s}
 window: %v
-`, lenderName, address, evidence.FormatPublicKey(lenderKey), window)
+`, lenderName, address, lenderKey, window)
 	return b.String()
 }
 
-func (s *show) openAgent(address string, lenderKey ed25519.PublicKey) error {
+func (s *show) openAgent(address string, lenderKey evidence.PublicKey) error {
 	path := filepath.Join(s.dir, "tallystick.yaml")
 	if err := os.WriteFile(path, []byte(s.siteFile(address, lenderKey)), 0o600); err != nil {
 		return err
@@ -162,7 +162,7 @@ func (s *show) openLender(address string, key ed25519.PrivateKey) (err error) {
 	connection := configs.Connection{Broker: configs.Broker("mqtt://" + address)}
 	log := slog.New(slog.DiscardHandler)
 	s.lender, err = lender.New(lender.Config{
-		Name: lenderName, Key: key, Dir: filepath.Join(s.dir, "bank"),
+		Name: lenderName, Key: evidence.NewEd25519Signer(key, "file"), Dir: filepath.Join(s.dir, "bank"),
 		Boxes: []lender.Box{{Name: siteName, Key: s.boxKey}},
 		Dial: func(ctx context.Context) (uplink.Session, error) {
 			sess, err := broker.Dial(ctx, &connection, "tally-lender", nil, log)

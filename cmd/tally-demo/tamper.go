@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +45,7 @@ func acts() []act {
 
 // tamperAct tampers with copies of what the lender archived and lets a lender
 // who knows the beginning see each.
-func tamperAct(archive string, key ed25519.PublicKey, people io.Writer) (*tampering, error) {
+func tamperAct(archive string, key evidence.PublicKey, people io.Writer) (*tampering, error) {
 	deliveries, victim, err := readArchive(archive)
 	if err != nil {
 		return nil, err
@@ -79,7 +78,7 @@ type objection struct {
 	at int // position in what was shown
 }
 
-func firstObjection(shown [][]byte, key ed25519.PublicKey) (*objection, error) {
+func firstObjection(shown [][]byte, key evidence.PublicKey) (*objection, error) {
 	v, err := verify.New(key, nil)
 	if err != nil {
 		return nil, err

@@ -70,5 +70,5 @@ func explain(err error) *cli.Error {
 }
 
 func publicKey(k ed25519.PrivateKey) string {
-	return evidence.FormatPublicKey(k.Public().(ed25519.PublicKey))
+	return evidence.Ed25519PublicKey(k.Public().(ed25519.PublicKey)).String()
 }

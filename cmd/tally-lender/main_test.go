@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -31,7 +30,7 @@ func bundle(t *testing.T, edit func(ds [][]byte) [][]byte) (file, key string) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	w, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: genesis.Manifest.Log, Hi: hi, Genesis: genesis.Sign1, Dictionary: genesis.Sign1})
+	w, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: genesis.Manifest.Log, Hi: hi, Meta: evidence.Meta{Genesis: genesis.Sign1, Dictionary: genesis.Sign1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +43,7 @@ func bundle(t *testing.T, edit func(ds [][]byte) [][]byte) (file, key string) {
 	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return file, evidence.FormatPublicKey(evidencetest.Key(1).Public().(ed25519.PublicKey))
+	return file, evidencetest.PublicKey(1).String()
 }
 
 func TestVerifyExitCodesAndFields(t *testing.T) {
@@ -89,7 +88,7 @@ func TestVerifyShowsEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	w, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: genesis.Manifest.Log, Hi: 3, Genesis: genesis.Sign1, Dictionary: genesis.Sign1})
+	w, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: genesis.Manifest.Log, Hi: 3, Meta: evidence.Meta{Genesis: genesis.Sign1, Dictionary: genesis.Sign1}})
 	for _, d := range s.Deliveries {
 		if err == nil {
 			err = w.Append(d)
@@ -113,7 +112,7 @@ func TestVerifyNeverTrustsSilently(t *testing.T) {
 	if exit != 0 || !strings.Contains(stdout, "key-assumed") || !strings.Contains(stderr, "ed25519:") {
 		t.Errorf("exit %d; want the assumption named\n%s%s", exit, stdout, stderr)
 	}
-	other := evidence.FormatPublicKey(evidencetest.Key(2).Public().(ed25519.PublicKey))
+	other := evidencetest.PublicKey(2).String()
 	if exit, stdout, _ := command("verify", file, "--key", other, "--json"); exit != 4 || !strings.Contains(stdout, `"verdict":"wrong-key"`) {
 		t.Errorf("another key: exit %d, %s", exit, stdout)
 	}
@@ -157,7 +156,7 @@ func TestWatchNeedsItsKey(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "lender.yaml")
 	text := "name: bank-a\nbroker: mqtt://127.0.0.1:1\ndirectory: bank\nkey: lender.key\nboxes: [{name: box, key: " +
-		evidence.FormatPublicKey(evidencetest.Key(1).Public().(ed25519.PublicKey)) + "}]\n"
+		evidencetest.PublicKey(1).String() + "}]\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

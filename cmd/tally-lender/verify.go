@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,7 +54,7 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			if assumed != nil {
+			if !assumed.IsZero() {
 				sum.Reasons = append(sum.Reasons, verify.KeyAssumed(assumed))
 			}
 			if asJSON {
@@ -96,36 +95,40 @@ func open(path string) (*os.File, error) {
 
 // policyOf says whom to believe. assumed is the bundle's own key where nothing
 // else was given. It leaves f at its start.
-func policyOf(f io.ReadSeeker, keys []string, config string, stderr io.Writer) (p verify.Policy, assumed ed25519.PublicKey, err error) {
+func policyOf(f io.ReadSeeker, keys []string, config string, stderr io.Writer) (p verify.Policy, assumed evidence.PublicKey, err error) {
 	for _, k := range keys {
 		pub, err := evidence.ParsePublicKey(k)
 		if err != nil {
-			return p, nil, cli.UsageError("--key: %v", err)
+			return p, assumed, cli.UsageError("--key: %v", err)
 		}
 		p.Pinned = append(p.Pinned, pub)
 	}
 	if config != "" {
 		w, err := loadWatch(config, stderr)
 		if err != nil {
-			return p, nil, err
+			return p, assumed, err
 		}
 		for i := range w.Boxes {
-			p.Pinned = append(p.Pinned, w.Boxes[i].Key[:])
+			pub, err := evidence.ParsePublicKey(w.Boxes[i].Key.String())
+			if err != nil {
+				return p, assumed, fmt.Errorf("%s: box %s: %w", config, w.Boxes[i].Name, err)
+			}
+			p.Pinned = append(p.Pinned, pub)
 		}
 	}
 	if len(p.Pinned) > 0 {
-		return p, nil, nil
+		return p, assumed, nil
 	}
 	r, err := evidence.NewBundleReader(f)
 	if err != nil {
-		return p, nil, err
+		return p, assumed, err
 	}
 	genesis, err := evidence.ParseLeaf(r.Header().Genesis)
 	if err != nil {
-		return p, nil, err
+		return p, assumed, err
 	}
 	if g := genesis.Manifest.Genesis; g != nil {
-		assumed = g.Key.Public
+		assumed = g.Key.Key()
 		p.Pinned = append(p.Pinned, assumed)
 	}
 	_, err = f.Seek(0, io.SeekStart)

@@ -71,14 +71,18 @@ func newLender(w *configs.Watch, show func(string, verify.Result), log *slog.Log
 		return nil, err
 	}
 	cfg := lender.Config{
-		Name: string(w.Name), Key: key, Dir: w.Directory, Patience: w.Patience, Logger: log, OnWindow: show,
+		Name: string(w.Name), Key: evidence.NewEd25519Signer(key, "file"), Dir: w.Directory, Patience: w.Patience, Logger: log, OnWindow: show,
 		Dial: func(ctx context.Context) (uplink.Session, error) {
 			return broker.Dial(ctx, &w.Connection, "tally-lender-"+string(w.Name), nil, log)
 		},
 		OnEvent: func(e lender.Event) { report(log, e) },
 	}
 	for i := range w.Boxes {
-		cfg.Boxes = append(cfg.Boxes, lender.Box{Name: string(w.Boxes[i].Name), Key: w.Boxes[i].Key[:]})
+		pub, err := evidence.ParsePublicKey(w.Boxes[i].Key.String())
+		if err != nil {
+			return nil, fmt.Errorf("box %s: %w", w.Boxes[i].Name, err)
+		}
+		cfg.Boxes = append(cfg.Boxes, lender.Box{Name: string(w.Boxes[i].Name), Key: pub})
 	}
 	return lender.New(cfg)
 }

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"crypto/ed25519"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
 func newKeyCommand(a *app) *cobra.Command {
@@ -33,7 +31,7 @@ key: of the box. The key is made on the first run, or now.
 			if created {
 				fmt.Fprintf(a.stderr, "made a new key in %s; back it up: without it this history cannot go on\n", site.Key)
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), evidence.FormatPublicKey(id.Key.Public().(ed25519.PublicKey)))
+			fmt.Fprintln(cmd.OutOrStdout(), id.Public())
 			return nil
 		},
 	})

@@ -11,7 +11,6 @@ import (
 
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
 func newLogCommand(a *app) *cobra.Command {
@@ -65,7 +64,7 @@ func newExportCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "%s: leaves %d to %d of log %s, key %s\n", output, lo, hi, h.LogID(), evidence.FormatPublicKey(h.PublicKey()))
+			fmt.Fprintf(a.stderr, "%s: leaves %d to %d of log %s, key %s\n", output, lo, hi, h.LogID(), h.PublicKey())
 			return nil
 		},
 	}

@@ -11,23 +11,24 @@ import (
 // BundleHeader opens a `.tally` file. It is not signed: what it says is
 // checked against the signed leaves.
 type BundleHeader struct {
-	Log        LogID
-	Lo, Hi     uint64  // leaf indexes held, both included
-	Open       bool    // Hi was not known when the header was written
-	Anchor     *Anchor // state of the log before leaf Lo; nil exactly when Lo is 0
-	Genesis    []byte  // COSE_Sign1
-	Dictionary []byte  // COSE_Sign1 of the leaf whose dictionary is in force at Lo
+	Log    LogID
+	Lo, Hi uint64  // leaf indexes held, both included
+	Open   bool    // Hi was not known when the header was written
+	Anchor *Anchor // state of the log before leaf Lo; nil exactly when Lo is 0
+	// Meta holds the dictionary in force at Lo and the rotations before it.
+	Meta
 }
 
 type wireBundleHeader struct {
-	Magic      string  `cbor:"1,keyasint"`
-	Version    uint64  `cbor:"2,keyasint"`
-	Log        LogID   `cbor:"3,keyasint"`
-	Lo         uint64  `cbor:"4,keyasint"`
-	Hi         *uint64 `cbor:"5,keyasint,omitempty"`
-	Anchor     *Anchor `cbor:"6,keyasint,omitempty"`
-	Genesis    []byte  `cbor:"7,keyasint"`
-	Dictionary []byte  `cbor:"8,keyasint"`
+	Magic      string   `cbor:"1,keyasint"`
+	Version    uint64   `cbor:"2,keyasint"`
+	Log        LogID    `cbor:"3,keyasint"`
+	Lo         uint64   `cbor:"4,keyasint"`
+	Hi         *uint64  `cbor:"5,keyasint,omitempty"`
+	Anchor     *Anchor  `cbor:"6,keyasint,omitempty"`
+	Genesis    []byte   `cbor:"7,keyasint"`
+	Dictionary []byte   `cbor:"8,keyasint"`
+	Rotations  [][]byte `cbor:"9,keyasint,omitempty"`
 }
 
 const (
@@ -40,7 +41,7 @@ var ErrNotBundle = errors.New("not a Tallystick bundle (.tally)")
 
 func (h *BundleHeader) wire() wireBundleHeader {
 	w := wireBundleHeader{Magic: bundleMagic, Version: bundleVersion, Log: h.Log, Lo: h.Lo,
-		Anchor: h.Anchor, Genesis: h.Genesis, Dictionary: h.Dictionary}
+		Anchor: h.Anchor, Genesis: h.Genesis, Dictionary: h.Dictionary, Rotations: h.Rotations}
 	if !h.Open {
 		w.Hi = &h.Hi
 	}
@@ -133,7 +134,7 @@ func NewBundleReader(r io.Reader) (*BundleReader, error) {
 	}
 	h := &br.header
 	*h = BundleHeader{Log: w.Log, Lo: w.Lo, Hi: deref(w.Hi), Open: w.Hi == nil, Anchor: w.Anchor,
-		Genesis: w.Genesis, Dictionary: w.Dictionary}
+		Meta: Meta{Genesis: w.Genesis, Dictionary: w.Dictionary, Rotations: w.Rotations}}
 	if err := h.validate(); err != nil {
 		return nil, err
 	}

@@ -1,10 +1,6 @@
 package evidence
 
-import (
-	"crypto/ed25519"
-	"crypto/sha256"
-	"slices"
-)
+import "slices"
 
 // UnverifiedLeaf is one parsed COSE_Sign1 over a leaf payload. Nothing in it
 // has been checked but its form.
@@ -22,19 +18,22 @@ func ParseLeaf(sign1 []byte) (UnverifiedLeaf, error) {
 	if err != nil {
 		return UnverifiedLeaf{}, err
 	}
-	m, err := decodeManifest(e.payload)
+	m, err := decodeManifest(e.suite(), e.payload)
 	if err != nil {
 		return UnverifiedLeaf{}, err
 	}
 	return UnverifiedLeaf{Manifest: m, Sign1: sign1, Payload: e.payload, envelope: e}, nil
 }
 
+// Suite is that of the algorithm the leaf claims to be signed with.
+func (l *UnverifiedLeaf) Suite() Suite { return l.envelope.suite() }
+
 // Hash is the leaf's RFC 6962 leaf hash.
-func (l *UnverifiedLeaf) Hash() Hash { return leafHash(l.Payload) }
+func (l *UnverifiedLeaf) Hash() Hash { return l.Suite().leafHash(l.Payload) }
 
 // VerifySignature returns nil when pub signed the payload, ErrSignature when
 // it did not.
-func (l *UnverifiedLeaf) VerifySignature(pub ed25519.PublicKey) error { return l.envelope.verify(pub) }
+func (l *UnverifiedLeaf) VerifySignature(pub PublicKey) error { return l.envelope.verify(pub) }
 
 // RawBlock is a block as received.
 type RawBlock struct {
@@ -42,8 +41,8 @@ type RawBlock struct {
 	Bytes   []byte
 }
 
-// Digest is what the manifest must say of the block.
-func (b RawBlock) Digest() Hash { return sha256.Sum256(b.Bytes) }
+// Digest is what the manifest of a log of suite s must say of the block.
+func (b RawBlock) Digest(s Suite) Hash { return s.Sum(b.Bytes) }
 
 // UnverifiedDelivery is one parsed delivery.
 type UnverifiedDelivery struct {
@@ -140,10 +139,10 @@ func appendDelivery(dst, sign1 []byte, blocks []RawBlock, anchor *Anchor) ([]byt
 	return dst, nil
 }
 
-// FilterDelivery appends to dst the delivery a lender with the granted
-// channels gets: the stored one with every other block left out, and anchor
-// added where it is not nil. Blocks and signature are copied, never rebuilt.
-func FilterDelivery(dst, stored []byte, granted []Channel, anchor *Anchor) ([]byte, error) {
+// FilterDelivery appends to dst the delivery a lender gets: the stored one
+// without the blocks keep refuses, and with anchor where it is not nil. Blocks
+// and signature are copied, never rebuilt.
+func FilterDelivery(dst, stored []byte, keep func(RawBlock) bool, anchor *Anchor) ([]byte, error) {
 	d, err := splitDelivery(stored)
 	if err != nil {
 		return nil, err
@@ -151,42 +150,103 @@ func FilterDelivery(dst, stored []byte, granted []Channel, anchor *Anchor) ([]by
 	if anchor != nil && !anchor.Valid() {
 		return nil, malformed("anchor", "%d hashes do not fit %d leaves", len(anchor.Hashes), anchor.N)
 	}
-	blocks := slices.DeleteFunc(d.blocks, func(b RawBlock) bool { return !slices.Contains(granted, b.Channel) })
+	blocks := slices.DeleteFunc(d.blocks, func(b RawBlock) bool { return !keep(b) })
 	return appendDelivery(dst, d.sign1, blocks, anchor)
 }
 
-// EncodeMeta builds the retained meta message from two signed leaves (the
-// Sign1 of a parsed delivery): the genesis and the newest leaf that holds a
-// dictionary, which may be the genesis again.
-func EncodeMeta(genesis, dictionary []byte) []byte {
-	b := appendHead(nil, majorArray, 2)
-	return appendBytes(appendBytes(b, genesis), dictionary)
+// Granted keeps, for FilterDelivery, what a lender may have: the channels given,
+// and the records that are for it or for every lender.
+func Granted(lender string, channels []Channel) func(RawBlock) bool {
+	return func(b RawBlock) bool {
+		if b.Channel != Records {
+			return slices.Contains(channels, b.Channel)
+		}
+		r, err := ParseRecord(b.Bytes)
+		return err == nil && (r.For == "" || r.For == lender)
+	}
 }
 
+// Meta is what a reader needs beside the stream: signed leaves, as COSE_Sign1.
+type Meta struct {
+	Genesis    []byte
+	Dictionary []byte   // the newest leaf that holds a dictionary; it may be the genesis
+	Rotations  [][]byte // every rotation leaf so far, in order
+}
+
+// Encode is the retained meta message.
+func (m Meta) Encode() []byte {
+	b := appendHead(nil, majorArray, uint64(2+len(m.Rotations)))
+	b = appendBytes(appendBytes(b, m.Genesis), m.Dictionary)
+	for _, r := range m.Rotations {
+		b = appendBytes(b, r)
+	}
+	return b
+}
+
+// UnverifiedMeta is a parsed Meta; nothing in it has been checked but its form.
+type UnverifiedMeta struct {
+	Genesis, Dictionary UnverifiedLeaf
+	Rotations           []UnverifiedLeaf
+}
+
+// Raw is what ParseMeta took apart.
+func (m *UnverifiedMeta) Raw() Meta {
+	raw := Meta{Genesis: m.Genesis.Sign1, Dictionary: m.Dictionary.Sign1}
+	for _, r := range m.Rotations {
+		raw.Rotations = append(raw.Rotations, r.Sign1)
+	}
+	return raw
+}
+
+// MaxRotations bounds the rotations of one log: a key a week for a century.
+const MaxRotations = 5200
+
 // ParseMeta takes apart a meta message. The result aliases b.
-func ParseMeta(b []byte) (genesis, dictionary UnverifiedLeaf, err error) {
+func ParseMeta(b []byte) (UnverifiedMeta, error) {
 	const where = "meta"
 	r := reader{where: where, b: b}
-	if n := r.head(majorArray, "array"); r.err == nil && n != 2 {
-		r.fail("array of %d, want 2", n)
+	n := r.head(majorArray, "array")
+	if r.err == nil && (n < 2 || n > 2+MaxRotations) {
+		r.fail("array of %d, want 2 to %d", n, 2+MaxRotations)
 	}
-	g, d := r.bytes("genesis leaf"), r.bytes("dictionary leaf")
+	raw := Meta{Genesis: r.bytes("genesis leaf"), Dictionary: r.bytes("dictionary leaf")}
+	for i := uint64(2); i < n && r.err == nil; i++ {
+		raw.Rotations = append(raw.Rotations, r.bytes("rotation leaf"))
+	}
 	if err := r.end(); err != nil {
-		return genesis, dictionary, err
+		return UnverifiedMeta{}, err
 	}
-	if genesis, err = ParseLeaf(g); err != nil {
-		return genesis, dictionary, err
+	return raw.Parse()
+}
+
+// Parse takes the leaves apart and checks that they can belong together.
+func (m Meta) Parse() (p UnverifiedMeta, err error) {
+	const where = "meta"
+	if p.Genesis, err = ParseLeaf(m.Genesis); err != nil {
+		return p, err
 	}
-	if dictionary, err = ParseLeaf(d); err != nil {
-		return genesis, dictionary, err
+	if p.Dictionary, err = ParseLeaf(m.Dictionary); err != nil {
+		return p, err
 	}
+	log, last := p.Genesis.Manifest.Log, uint64(0)
 	switch {
-	case genesis.Manifest.Genesis == nil:
-		err = malformed(where, "first leaf is of type %s, want genesis", genesis.Manifest.Type)
-	case dictionary.Manifest.Dictionary() == nil:
-		err = malformed(where, "second leaf is of type %s, which holds no dictionary", dictionary.Manifest.Type)
-	case dictionary.Manifest.Log != genesis.Manifest.Log:
-		err = malformed(where, "leaves of two logs, %s and %s", genesis.Manifest.Log, dictionary.Manifest.Log)
+	case p.Genesis.Manifest.Genesis == nil:
+		return p, malformed(where, "first leaf is of type %s, want genesis", p.Genesis.Manifest.Type)
+	case p.Dictionary.Manifest.Dictionary() == nil:
+		return p, malformed(where, "second leaf is of type %s, which holds no dictionary", p.Dictionary.Manifest.Type)
+	case p.Dictionary.Manifest.Log != log:
+		return p, malformed(where, "leaves of two logs, %s and %s", log, p.Dictionary.Manifest.Log)
 	}
-	return genesis, dictionary, err
+	for _, sign1 := range m.Rotations {
+		l, err := ParseLeaf(sign1)
+		switch {
+		case err != nil:
+			return p, err
+		case l.Manifest.Rotation == nil || l.Manifest.Log != log || l.Manifest.N <= last:
+			return p, malformed(where, "leaf %d of type %s, log %s: want a later rotation of log %s", l.Manifest.N, l.Manifest.Type, l.Manifest.Log, log)
+		}
+		last = l.Manifest.N
+		p.Rotations = append(p.Rotations, l)
+	}
+	return p, nil
 }

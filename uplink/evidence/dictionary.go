@@ -68,6 +68,9 @@ func (d *Dictionary) Validate() error {
 		}
 	}
 	for ch, meters := range d.Channels {
+		if ch == Records {
+			return malformed(where, "channel %d has no meters", ch)
+		}
 		last := -1
 		for _, cm := range meters {
 			if cm.Meter <= last || cm.Meter >= len(d.Meters) {

@@ -12,19 +12,15 @@
 package evidence
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
 )
 
-// Version and Suite written into the genesis leaf by this package. Readers
-// refuse any other with an error wrapping ErrVersion.
-const (
-	Version = 1
-	Suite   = 1 // SHA-256 and Ed25519, SPEC.md "Suites"
-)
+// Version is written into the genesis leaf by this package. Readers refuse any
+// other with an error wrapping ErrVersion.
+const Version = 1
 
 // Limits every reader enforces and the writer keeps (SPEC.md "Limits").
 const (
@@ -37,6 +33,10 @@ const (
 	MaxText     = 256       // bytes of any text
 	MaxRanges   = 1024      // ranges in one loss leaf
 	MaxEvents   = 256       // happenings in one events leaf
+	MaxBeacon   = 64        // nonces answered in one window
+	MaxNote     = 4 << 10   // bytes of a cosigned checkpoint
+	MaxQuote    = 1 << 10   // bytes of a TPM's attestation, and of its signature
+	MaxRecord   = 64 << 10  // bytes of the body of one record
 )
 
 // ErrVersion is wrapped by errors about a version, suite or leaf type this
@@ -55,7 +55,8 @@ func malformed(where, format string, args ...any) error {
 	return &FormatError{Where: where, Why: fmt.Sprintf(format, args...)}
 }
 
-// LogID names one log: the first 16 bytes of SHA-256 over the genesis payload.
+// LogID names one log: the first 16 bytes of the suite's hash of the genesis
+// payload.
 type LogID [16]byte
 
 // String is the form used in topics and messages: 32 lower-case hex digits.
@@ -75,12 +76,12 @@ func ParseLogID(s string) (LogID, error) {
 	return id, nil
 }
 
-func logIDOf(genesisPayload []byte) LogID {
-	h := sha256.Sum256(genesisPayload)
+func (s Suite) logID(genesisPayload []byte) LogID {
+	h := s.Sum(genesisPayload)
 	return LogID(h[:16])
 }
 
-// Hash is a SHA-256 value.
+// Hash is a value of the log's hash: SHA-256, or SM3 in suite 3.
 type Hash [32]byte
 
 // String is 64 lower-case hex digits.
@@ -89,27 +90,44 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 // MarshalText makes a Hash a JSON string.
 func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
-// LeafType says what a leaf records. Numbers never change meaning; 6 to 10
-// are reserved (clock step, key rotation, consent, declaration, receipt).
+// LeafType says what a leaf records. Numbers never change meaning.
 type LeafType uint8
 
 const (
-	GenesisLeaf  LeafType = 0
-	WindowLeaf   LeafType = 1
-	BootLeaf     LeafType = 2
-	ShutdownLeaf LeafType = 3
-	ConfigLeaf   LeafType = 4
-	LossLeaf     LeafType = 5
-	// 6 to 10 are reserved (SPEC.md section 4).
-	EventsLeaf LeafType = 11
+	GenesisLeaf       LeafType = 0
+	WindowLeaf        LeafType = 1
+	BootLeaf          LeafType = 2
+	ShutdownLeaf      LeafType = 3
+	ConfigLeaf        LeafType = 4
+	LossLeaf          LeafType = 5
+	ClockStepLeaf     LeafType = 6
+	RotationLeaf      LeafType = 7
+	ConsentLeaf       LeafType = 8  // a record: grant, change or withdrawal
+	DeclarationLeaf   LeafType = 9  // a record: what the factory announces
+	ReceiptLeaf       LeafType = 10 // a record: a lender's receipt
+	EventsLeaf        LeafType = 11
+	WitnessedLeaf     LeafType = 12
+	CommissioningLeaf LeafType = 13 // a record: claim and acceptance
+	AnswerLeaf        LeafType = 14 // a record: registers a lender asked for
+	CounterLeaf       LeafType = 15
+
+	lastLeafType = CounterLeaf
 )
 
 // known reports whether this package can read a leaf of type t.
-func (t LeafType) known() bool { return t <= LossLeaf || t == EventsLeaf }
+func (t LeafType) known() bool { return t <= lastLeafType }
+
+// Record reports whether leaves of type t hold nothing but the digest of a
+// record (SPEC.md section 4.3), which travels as a block of channel Records to
+// those it concerns.
+func (t LeafType) Record() bool {
+	return t >= ConsentLeaf && t <= ReceiptLeaf || t == CommissioningLeaf || t == AnswerLeaf
+}
 
 // String is the word shown to people.
 func (t LeafType) String() string {
-	names := [...]string{0: "genesis", 1: "window", 2: "boot", 3: "shutdown", 4: "config", 5: "loss", 11: "events"}
+	names := [...]string{"genesis", "window", "boot", "shutdown", "config", "loss", "clock step", "key rotation",
+		"consent", "declaration", "receipt", "events", "witnessed", "commissioning", "answer", "counter"}
 	if t.known() {
 		return names[t]
 	}
@@ -130,12 +148,13 @@ const (
 	Status         Channel = 8 // equipment
 	WaterGas       Channel = 9
 	RawFrames      Channel = 10
+	Records        Channel = 11 // consents, declarations, receipts, ...: each for those it concerns
 )
 
 // String is the word shown to people.
 func (c Channel) String() string {
 	names := [...]string{1: "energy", "power", "voltage/current", "reactive/power factor", "frequency",
-		"timing", "aggregates", "equipment status", "water/gas", "raw frames"}
+		"timing", "aggregates", "equipment status", "water/gas", "raw frames", "records"}
 	if int(c) < len(names) && c > 0 {
 		return names[c]
 	}

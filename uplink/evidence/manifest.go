@@ -1,6 +1,10 @@
 package evidence
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+	"unicode/utf8"
+)
 
 // Event is when a leaf was made, by the box's clocks.
 type Event struct {
@@ -19,25 +23,115 @@ func (e Event) End() int64 { return e.Start + int64(e.Duration) }
 type ChannelDigest struct {
 	_      struct{} `cbor:",toarray"`
 	Seq    uint64   // counts the blocks of this channel from 0
-	Digest Hash     // SHA-256 of the block as sent
+	Digest Hash     // the suite's hash of the block as sent
 }
 
-// KeyRecord names the key that signs a log, and where it is kept.
+// KeyRecord names a key that signs a log, and where it is kept.
 type KeyRecord struct {
-	Alg     int64  `cbor:"1,keyasint"` // COSE algorithm: -8 or -19
-	Public  []byte `cbor:"2,keyasint"` // 32 bytes
-	Custody string `cbor:"3,keyasint"` // "file", "tpm", ...: a lender may price it
+	Alg     int64  `cbor:"1,keyasint"`           // COSE algorithm: SPEC.md section 15
+	Public  []byte `cbor:"2,keyasint"`           // 32 bytes; for ES256 and SM2 x || y
+	Custody string `cbor:"3,keyasint"`           // "file", "tpm", "pkcs11", ...: a lender may price it
+	UserID  string `cbor:"4,keyasint,omitempty"` // SM2 only: SM2UserID
+	// Attestation is the P-256 key, x || y, with which the TPM that holds the
+	// key signs its counter; empty where there is none.
+	Attestation []byte `cbor:"5,keyasint,omitempty"`
+}
+
+// NewKeyRecord describes pub.
+func NewKeyRecord(pub PublicKey, custody string) KeyRecord {
+	k := KeyRecord{Alg: pub.suite.alg(), Public: pub.Bytes(), Custody: custody}
+	if pub.suite == SuiteSM2 {
+		k.UserID = SM2UserID
+	}
+	return k
+}
+
+// Key is the public key of the record. For a record that was not decoded by
+// this package it may be the zero key.
+func (k *KeyRecord) Key() PublicKey {
+	pub, err := NewPublicKey(suiteOf(k.Alg), k.Public)
+	if err != nil {
+		return PublicKey{}
+	}
+	return pub
+}
+
+// Digest is what the leaf before commits to: the hash of the record's
+// encoding, by the record's own suite.
+func (k *KeyRecord) Digest() Hash {
+	b, err := marshal(k)
+	if err != nil {
+		panic(err) // plain values always encode
+	}
+	return suiteOf(k.Alg).Sum(b)
+}
+
+func (k *KeyRecord) validate() error {
+	const where = "key record"
+	suite := suiteOf(k.Alg)
+	if _, err := NewPublicKey(suite, k.Public); err != nil {
+		return malformed(where, "algorithm %d with a public key of %d bytes that is none of its own", k.Alg, len(k.Public))
+	}
+	switch {
+	case !text(k.Custody):
+		return malformed(where, "custody is not a short text")
+	case (k.UserID == SM2UserID) != (suite == SuiteSM2), k.UserID != "" && k.UserID != SM2UserID:
+		return malformed(where, "user id %.20q; SM2 keys have %q, others none", k.UserID, SM2UserID)
+	}
+	if k.Attestation == nil {
+		return nil
+	}
+	if _, err := NewPublicKey(SuiteES256, k.Attestation); err != nil {
+		return malformed(where, "the attestation key is no point of P-256")
+	}
+	return nil
 }
 
 // Genesis opens a log. NewWriter fills Version, Suite and Key.
 type Genesis struct {
 	Event         Event
 	Version       uint64
-	Suite         uint64
+	Suite         Suite
 	Key           KeyRecord
 	Dictionary    Dictionary
-	Commissioning Hash  // digest of the commissioning record; zero when there is none
-	Prev          *Hash // final root of the log this one continues, or nil
+	Commissioning Hash      // digest of the configuration in force
+	Prev          *Previous // the log this one continues, or nil
+	// Successor commits to the key of the first rotation; nil when there is
+	// none, and then the key is never rotated.
+	Successor *Hash
+	// Checkpoint is the Ed25519 key that signs checkpoints (SPEC.md section
+	// 7.1), 32 bytes, or nil.
+	Checkpoint []byte
+}
+
+// Previous is where another log of the same box ended, as far as it is known,
+// and why it was left.
+type Previous struct {
+	_    struct{} `cbor:",toarray"`
+	Log  LogID
+	N    uint64 // leaves it had
+	Root Hash   // of these
+	Why  string // "loss", "suite"
+}
+
+// Rotation puts a new key in force from the next leaf on.
+type Rotation struct {
+	Key       KeyRecord // the successor committed to before
+	Successor Hash      // commits to the one after it
+}
+
+// ClockStep says that the box's clock was set.
+type ClockStep struct {
+	_             struct{} `cbor:",toarray"`
+	Before, After int64    // Unix milliseconds, of the same instant
+}
+
+// Counter is the statement of a TPM about a counter that only rises, made over
+// the history root of the leaf it stands in (SPEC.md section 4.4).
+type Counter struct {
+	_         struct{} `cbor:",toarray"`
+	Attest    []byte   // TPMS_ATTEST of TPM2_NV_Certify
+	Signature []byte   // by the attestation key: r || s
 }
 
 // Boot says how the agent came up.
@@ -83,11 +177,11 @@ type Manifest struct {
 	Root Hash // of leaves 0..N-1
 	Event
 
-	// Window only.
+	// Windows and records; of records only Channels, with the one entry Records.
 	Channels     map[Channel]ChannelDigest
-	Completeness uint16 // permille of samples that have a value, measured channels
-	Beacon       *Hash
-	DictionaryAt uint64 // index of the leaf that holds the dictionary in force
+	Completeness uint16      // permille of samples that have a value, measured channels
+	Beacon       []NonceHash // nonces of lenders and witnesses answered here, ascending
+	DictionaryAt uint64      // index of the leaf that holds the dictionary in force
 
 	Genesis  *Genesis
 	BootInfo *Boot
@@ -95,6 +189,10 @@ type Manifest struct {
 	Config   *Config
 	Lost     []LostRange
 	Events   []Happening
+	Step     *ClockStep
+	Rotation *Rotation
+	Note     string // witnessed: a cosigned checkpoint, as text
+	Counter  *Counter
 }
 
 // Dictionary returns the dictionary the leaf itself holds, or nil.
@@ -122,21 +220,26 @@ type wireManifest struct {
 
 	Channels     *map[Channel]ChannelDigest `cbor:"8,keyasint,omitempty"`
 	Completeness *uint16                    `cbor:"9,keyasint,omitempty"`
-	Beacon       *Hash                      `cbor:"10,keyasint,omitempty"`
+	Beacon       *[]NonceHash               `cbor:"10,keyasint,omitempty"`
 	DictionaryAt *uint64                    `cbor:"11,keyasint,omitempty"`
 
 	Version       *uint64      `cbor:"20,keyasint,omitempty"`
-	Suite         *uint64      `cbor:"21,keyasint,omitempty"`
+	Suite         *Suite       `cbor:"21,keyasint,omitempty"`
 	Key           *KeyRecord   `cbor:"22,keyasint,omitempty"`
 	Dictionary    *Dictionary  `cbor:"23,keyasint,omitempty"`
 	Digest        *Hash        `cbor:"24,keyasint,omitempty"`
-	Prev          *Hash        `cbor:"25,keyasint,omitempty"`
+	Prev          *Previous    `cbor:"25,keyasint,omitempty"`
+	Successor     *Hash        `cbor:"26,keyasint,omitempty"`
+	Checkpoint    *[32]byte    `cbor:"27,keyasint,omitempty"`
 	Clean         *bool        `cbor:"30,keyasint,omitempty"`
 	LastRecorded  *int64       `cbor:"31,keyasint,omitempty"`
 	Software      *string      `cbor:"32,keyasint,omitempty"`
 	ShutdownCause *string      `cbor:"33,keyasint,omitempty"`
+	Step          *ClockStep   `cbor:"34,keyasint,omitempty"`
 	Lost          *[]LostRange `cbor:"40,keyasint,omitempty"`
 	Events        *[]Happening `cbor:"50,keyasint,omitempty"`
+	Note          *string      `cbor:"60,keyasint,omitempty"`
+	Counter       *Counter     `cbor:"61,keyasint,omitempty"`
 }
 
 type wireSpan struct {
@@ -163,10 +266,19 @@ func (m *Manifest) wire() wireManifest {
 	}
 	switch m.Type {
 	case WindowLeaf:
-		w.Channels, w.Completeness, w.Beacon, w.DictionaryAt = &m.Channels, &m.Completeness, m.Beacon, &m.DictionaryAt
+		w.Channels, w.Completeness, w.DictionaryAt = &m.Channels, &m.Completeness, &m.DictionaryAt
+		if len(m.Beacon) > 0 {
+			w.Beacon = &m.Beacon
+		}
+	case ConsentLeaf, DeclarationLeaf, ReceiptLeaf, CommissioningLeaf, AnswerLeaf:
+		w.Channels = &m.Channels
 	case GenesisLeaf:
 		g := m.Genesis
 		w.Version, w.Suite, w.Key, w.Dictionary, w.Digest, w.Prev = &g.Version, &g.Suite, &g.Key, &g.Dictionary, &g.Commissioning, g.Prev
+		w.Successor = g.Successor
+		if g.Checkpoint != nil {
+			w.Checkpoint = (*[32]byte)(g.Checkpoint)
+		}
 	case BootLeaf:
 		w.Clean, w.LastRecorded, w.Software = &m.BootInfo.Clean, &m.BootInfo.LastRecordedMS, &m.BootInfo.Software
 	case ShutdownLeaf:
@@ -177,6 +289,14 @@ func (m *Manifest) wire() wireManifest {
 		w.Lost = &m.Lost
 	case EventsLeaf:
 		w.Events = &m.Events
+	case ClockStepLeaf:
+		w.Step = m.Step
+	case RotationLeaf:
+		w.Key, w.Successor = &m.Rotation.Key, &m.Rotation.Successor
+	case WitnessedLeaf:
+		w.Note = &m.Note
+	case CounterLeaf:
+		w.Counter = m.Counter
 	}
 	return w
 }
@@ -229,13 +349,8 @@ func (m *Manifest) validate() error {
 			return malformed(where, "event %.16q: want a time, a count of at least 1, and short texts", e.Kind)
 		}
 	}
-	if g := m.Genesis; g != nil {
-		if len(g.Key.Public) != 32 || g.Key.Alg != algEdDSA && g.Key.Alg != algEd25519 {
-			return malformed(where, "key record: want a 32-byte Ed25519 key")
-		}
-		if !text(g.Key.Custody) {
-			return malformed(where, "key record: custody is not a short text")
-		}
+	if err := m.validateParts(); err != nil {
+		return err
 	}
 	if d := m.Dictionary(); d != nil {
 		return d.Validate()
@@ -243,9 +358,51 @@ func (m *Manifest) validate() error {
 	return nil
 }
 
-// decodeManifest reads a leaf payload. Anything but the one canonical
-// encoding of what it returns is refused.
-func decodeManifest(payload []byte) (Manifest, error) {
+// validateParts checks what single leaf types hold.
+func (m *Manifest) validateParts() error {
+	const where = "manifest"
+	for i, h := range m.Beacon {
+		if i >= MaxBeacon || i > 0 && bytes.Compare(m.Beacon[i-1][:], h[:]) >= 0 {
+			return malformed(where, "beacon of %d nonces: want at most %d, ascending", len(m.Beacon), MaxBeacon)
+		}
+	}
+	if _, ok := m.Channels[Records]; m.Type.Record() != ok || ok && len(m.Channels) != 1 {
+		return malformed(where, "%s leaf with %d channels: a record has channel %d alone, nothing else has it", m.Type, len(m.Channels), Records)
+	}
+	if g := m.Genesis; g != nil {
+		if err := g.Key.validate(); err != nil {
+			return err
+		}
+		if g.Suite != suiteOf(g.Key.Alg) {
+			return malformed(where, "suite %d with a key of suite %d", g.Suite, suiteOf(g.Key.Alg))
+		}
+		if g.Prev != nil && (g.Prev.Why == "" || !text(g.Prev.Why)) {
+			return malformed(where, "the log before: want a short reason")
+		}
+		if g.Checkpoint != nil && len(g.Checkpoint) != 32 {
+			return malformed(where, "checkpoint key of %d bytes, want 32", len(g.Checkpoint))
+		}
+	}
+	if r := m.Rotation; r != nil {
+		if err := r.Key.validate(); err != nil {
+			return err
+		}
+	}
+	if s := m.Step; s != nil && (s.Before < 0 || s.Before > 1<<52 || s.After < 0 || s.After > 1<<52) {
+		return malformed(where, "clock step from %d to %d ms", s.Before, s.After)
+	}
+	if m.Type == WitnessedLeaf && (m.Note == "" || len(m.Note) > MaxNote || !utf8.ValidString(m.Note)) {
+		return malformed(where, "note of %d bytes, want 1 to %d of UTF-8", len(m.Note), MaxNote)
+	}
+	if c := m.Counter; c != nil && (len(c.Attest) == 0 || len(c.Attest) > MaxQuote || len(c.Signature) != signatureSize) {
+		return malformed(where, "counter: attestation of %d bytes with a signature of %d", len(c.Attest), len(c.Signature))
+	}
+	return nil
+}
+
+// decodeManifest reads the payload of a leaf signed in the given suite.
+// Anything but the one canonical encoding of what it returns is refused.
+func decodeManifest(suite Suite, payload []byte) (Manifest, error) {
 	const where = "manifest"
 	var w wireManifest
 	err := unmarshal(where, payload, &w)
@@ -263,16 +420,24 @@ func decodeManifest(payload []byte) (Manifest, error) {
 		Boot: w.Uptime[0], UptimeMS: w.Uptime[1],
 	}}
 	if w.Type == GenesisLeaf {
-		m.Log = logIDOf(payload)
+		m.Log = suite.logID(payload)
 	} else if w.Log != nil {
 		m.Log = *w.Log
 	}
 	switch w.Type {
 	case WindowLeaf:
-		m.Channels, m.Completeness, m.Beacon, m.DictionaryAt = deref(w.Channels), deref(w.Completeness), w.Beacon, deref(w.DictionaryAt)
+		m.Channels, m.Completeness, m.Beacon, m.DictionaryAt = deref(w.Channels), deref(w.Completeness), deref(w.Beacon), deref(w.DictionaryAt)
+	case ConsentLeaf, DeclarationLeaf, ReceiptLeaf, CommissioningLeaf, AnswerLeaf:
+		m.Channels = deref(w.Channels)
 	case GenesisLeaf:
 		m.Genesis = &Genesis{Event: m.Event, Version: deref(w.Version), Suite: deref(w.Suite), Key: deref(w.Key),
-			Dictionary: deref(w.Dictionary), Commissioning: deref(w.Digest), Prev: w.Prev}
+			Dictionary: deref(w.Dictionary), Commissioning: deref(w.Digest), Prev: w.Prev, Successor: w.Successor}
+		if w.Checkpoint != nil {
+			m.Genesis.Checkpoint = w.Checkpoint[:]
+		}
+		if m.Genesis.Suite != suite {
+			return Manifest{}, malformed(where, "genesis of suite %d signed in suite %d", m.Genesis.Suite, suite)
+		}
 	case BootLeaf:
 		m.BootInfo = &Boot{Clean: deref(w.Clean), LastRecordedMS: deref(w.LastRecorded), Software: deref(w.Software)}
 	case ShutdownLeaf:
@@ -283,6 +448,17 @@ func decodeManifest(payload []byte) (Manifest, error) {
 		m.Lost = deref(w.Lost)
 	case EventsLeaf:
 		m.Events = deref(w.Events)
+	case ClockStepLeaf:
+		m.Step = &ClockStep{Before: deref(w.Step).Before, After: deref(w.Step).After}
+	case RotationLeaf:
+		m.Rotation = &Rotation{Key: deref(w.Key), Successor: deref(w.Successor)}
+		if suiteOf(m.Rotation.Key.Alg) != suite {
+			return Manifest{}, malformed(where, "rotation from suite %d to a key of suite %d: that needs a new log", suite, suiteOf(m.Rotation.Key.Alg))
+		}
+	case WitnessedLeaf:
+		m.Note = deref(w.Note)
+	case CounterLeaf:
+		m.Counter = &Counter{Attest: deref(w.Counter).Attest, Signature: deref(w.Counter).Signature}
 	default:
 		return Manifest{}, malformed(where, "leaf type %d", w.Type)
 	}
@@ -306,12 +482,12 @@ func newerThanKnown(payload []byte) error {
 		return nil
 	}
 	switch {
-	case v.Type != nil && !LeafType(*v.Type).known():
+	case v.Type != nil && *v.Type > uint64(lastLeafType):
 		return fmt.Errorf("manifest: leaf type %d: %w", *v.Type, ErrVersion)
 	case v.Version != nil && *v.Version != Version:
 		return fmt.Errorf("manifest: format version %d, this is version %d: %w", *v.Version, Version, ErrVersion)
-	case v.Suite != nil && *v.Suite != Suite:
-		return fmt.Errorf("manifest: suite %d, this knows suite %d: %w", *v.Suite, Suite, ErrVersion)
+	case v.Suite != nil && !Suite(*v.Suite).known():
+		return fmt.Errorf("manifest: suite %d, this knows suites 1 to 3: %w", *v.Suite, ErrVersion)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ type preamble struct {
 	Seqs       map[Channel]uint64
 	Genesis    []byte // COSE_Sign1, empty before the genesis leaf
 	Dictionary []byte // COSE_Sign1 of the leaf in force, empty when that is the genesis
+	Rotations  [][]byte
 }
 
 func decodePreamble(b []byte) (preamble, error) {
@@ -39,16 +40,17 @@ func PreambleAnchor(stored []byte) (Anchor, error) {
 	return p.Tree, err
 }
 
-// PreambleMeta returns the signed leaves a preamble holds: the genesis and the
-// leaf whose dictionary is in force at the start of its segment. Both are nil
-// for a segment that begins with the genesis leaf.
-func PreambleMeta(stored []byte) (genesis, dictionary []byte, err error) {
+// PreambleMeta returns the signed leaves a preamble holds, with the dictionary
+// in force at the start of its segment; all are nil for a segment that begins
+// with the genesis leaf.
+func PreambleMeta(stored []byte) (Meta, error) {
 	p, err := decodePreamble(stored)
 	if err != nil || len(p.Genesis) == 0 {
-		return nil, nil, err
+		return Meta{}, err
 	}
+	m := Meta{Genesis: p.Genesis, Dictionary: p.Dictionary, Rotations: p.Rotations}
 	if len(p.Dictionary) == 0 {
-		return p.Genesis, p.Genesis, nil
+		m.Dictionary = p.Genesis
 	}
-	return p.Genesis, p.Dictionary, nil
+	return m, nil
 }

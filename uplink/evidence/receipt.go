@@ -1,9 +1,5 @@
 package evidence
 
-import (
-	"crypto/ed25519"
-)
-
 // Receipt is a lender's signed word that it has received, verified and stored
 // a log up to and including leaf N. It is cumulative and idempotent.
 type Receipt struct {
@@ -39,7 +35,7 @@ func (r *Receipt) wire() wireReceipt {
 }
 
 // SignReceipt encodes and signs a receipt with the lender's key.
-func SignReceipt(key ed25519.PrivateKey, r Receipt) ([]byte, error) {
+func SignReceipt(key Signer, r Receipt) ([]byte, error) {
 	if r.Nonce != nil && len(r.Nonce) != 16 {
 		return nil, malformed("receipt", "nonce of %d bytes, want 16", len(r.Nonce))
 	}
@@ -50,12 +46,12 @@ func SignReceipt(key ed25519.PrivateKey, r Receipt) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sign1(key, payload)
+	return Sign1(key, payload)
 }
 
 // OpenReceipt returns the receipt in b when pub signed it: ErrSignature when
 // it did not, a *FormatError when b is no receipt.
-func OpenReceipt(pub ed25519.PublicKey, b []byte) (Receipt, error) {
+func OpenReceipt(pub PublicKey, b []byte) (Receipt, error) {
 	const where = "receipt"
 	e, err := parseEnvelope(where, b)
 	if err != nil {

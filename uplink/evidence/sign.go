@@ -1,33 +1,27 @@
 package evidence
 
 import (
-	"bytes"
 	"crypto/ed25519"
-	"encoding/base64"
 	"errors"
-	"strings"
+	"io"
 
 	"github.com/veraison/go-cose"
 )
 
-// COSE algorithm numbers for Ed25519: the polymorphic one (RFC 9053) that is
-// written, and the fully specified one (RFC 9864) that is also read.
-const (
-	algEdDSA   = -8
-	algEd25519 = -19
-)
+const signatureSize = 64 // of every suite
 
 // ErrSignature says a COSE_Sign1 was not signed by the given key, or was
 // changed since.
 var ErrSignature = errors.New("the signature does not verify")
 
-// Signer signs leaf payloads with the box's key.
+// Signer is a private key, wherever it is kept.
 type Signer interface {
-	// Public describes the key; it must not change during the life of a log.
+	// Public describes the key; it must not change during the life of a log
+	// but by a rotation leaf.
 	Public() KeyRecord
-	// Sign returns a tagged COSE_Sign1 over payload: protected header {1: alg}
-	// only, empty unprotected header. The result belongs to the caller.
-	Sign(payload []byte) (sign1 []byte, err error)
+	// Sign returns the signature over message itself, not over a digest of it:
+	// 64 bytes, for ES256 and SM2 r || s. The result belongs to the caller.
+	Sign(message []byte) (signature []byte, err error)
 }
 
 // NewEd25519Signer signs with a key held in memory. custody says where it is
@@ -42,34 +36,61 @@ type memorySigner struct {
 }
 
 func (s *memorySigner) Public() KeyRecord {
-	return KeyRecord{Alg: algEdDSA, Public: s.key.Public().(ed25519.PublicKey), Custody: s.custody}
+	return NewKeyRecord(Ed25519PublicKey(s.key.Public().(ed25519.PublicKey)), s.custody)
 }
 
-func (s *memorySigner) Sign(payload []byte) ([]byte, error) { return sign1(s.key, payload) }
+func (s *memorySigner) Sign(message []byte) ([]byte, error) { return ed25519.Sign(s.key, message), nil }
 
-func sign1(key ed25519.PrivateKey, payload []byte) ([]byte, error) {
-	signer, err := cose.NewSigner(cose.AlgorithmEdDSA, key)
-	if err != nil {
-		return nil, err
+// Sign1 makes a tagged COSE_Sign1 over payload: protected header {1: alg}
+// only, empty unprotected header.
+func Sign1(s Signer, payload []byte) ([]byte, error) {
+	alg := cose.Algorithm(s.Public().Alg)
+	headers := cose.Headers{Protected: cose.ProtectedHeader{cose.HeaderLabelAlgorithm: alg}}
+	return cose.Sign1(nil, coseSigner{alg, s}, headers, payload, nil)
+}
+
+// coseSigner is a Signer as go-cose wants it.
+type coseSigner struct {
+	alg cose.Algorithm
+	s   Signer
+}
+
+func (c coseSigner) Algorithm() cose.Algorithm { return c.alg }
+
+func (c coseSigner) Sign(_ io.Reader, content []byte) ([]byte, error) {
+	sig, err := c.s.Sign(content)
+	if err == nil && len(sig) != signatureSize {
+		err = malformed("signature", "%d bytes, want %d", len(sig), signatureSize)
 	}
-	headers := cose.Headers{Protected: cose.ProtectedHeader{cose.HeaderLabelAlgorithm: cose.AlgorithmEdDSA}}
-	return cose.Sign1(nil, signer, headers, payload, nil)
+	if err == nil && suiteOf(int64(c.alg)) == SuiteES256 {
+		lowS(sig)
+	}
+	return sig, err
 }
 
 // envelope is a COSE_Sign1 whose form has been checked and whose signature
 // has not.
 type envelope struct {
-	raw     []byte
 	alg     int64
-	payload []byte // slice of raw
-	sig     []byte // slice of raw
+	payload []byte // slice of what was parsed
+	sig     []byte // slice of what was parsed
 }
 
-// parseEnvelope accepts exactly: tag 18, array of 4, protected {1: -8} or
-// {1: -19}, empty unprotected map, payload, 64-byte signature, nothing after.
+// protectedHeaders are the accepted protected headers, by their bytes.
+var protectedHeaders = map[string]int64{
+	"\xa1\x01\x27":                 algEdDSA,
+	"\xa1\x01\x32":                 algEd25519,
+	"\xa1\x01\x26":                 algES256,
+	"\xa1\x01\x28":                 algESP256,
+	"\xa1\x01\x3a\x00\x01\x01\x07": algSM2,
+}
+
+// parseEnvelope accepts exactly: tag 18, array of 4, protected {1: alg} with
+// an algorithm of SPEC.md section 15, empty unprotected map, payload, 64-byte
+// signature, nothing after.
 func parseEnvelope(where string, raw []byte) (envelope, error) {
 	r := reader{where: where, b: raw}
-	e := envelope{raw: raw}
+	var e envelope
 	if tag := r.head(majorTag, "COSE_Sign1 tag 18"); r.err == nil && tag != cose.CBORTagSign1Message {
 		r.fail("tag %d, want 18 (COSE_Sign1)", tag)
 	}
@@ -85,16 +106,12 @@ func parseEnvelope(where string, raw []byte) (envelope, error) {
 	if err := r.end(); err != nil {
 		return envelope{}, err
 	}
-	switch {
-	case bytes.Equal(protected, []byte{0xa1, 0x01, 0x27}):
-		e.alg = algEdDSA
-	case bytes.Equal(protected, []byte{0xa1, 0x01, 0x32}):
-		e.alg = algEd25519
-	default:
-		return envelope{}, malformed(where, "protected header %x, want {1: -8} or {1: -19}", protected[:min(len(protected), 16)])
+	var ok bool
+	if e.alg, ok = protectedHeaders[string(protected)]; !ok {
+		return envelope{}, malformed(where, "protected header %x, want {1: algorithm} with -8, -19, -7, -9 or -65800", protected[:min(len(protected), 16)])
 	}
-	if len(e.sig) != ed25519.SignatureSize {
-		return envelope{}, malformed(where, "signature of %d bytes, want %d", len(e.sig), ed25519.SignatureSize)
+	if len(e.sig) != signatureSize {
+		return envelope{}, malformed(where, "signature of %d bytes, want %d", len(e.sig), signatureSize)
 	}
 	if len(e.payload) > MaxPayload {
 		return envelope{}, malformed(where, "payload of %d bytes, limit %d", len(e.payload), MaxPayload)
@@ -102,48 +119,34 @@ func parseEnvelope(where string, raw []byte) (envelope, error) {
 	return e, nil
 }
 
-// verify reports ErrSignature unless pub made the signature.
-func (e envelope) verify(pub ed25519.PublicKey) error {
-	if len(pub) != ed25519.PublicKeySize {
-		return malformed("public key", "%d bytes, want %d", len(pub), ed25519.PublicKeySize)
+func (e envelope) suite() Suite { return suiteOf(e.alg) }
+
+// verify reports ErrSignature unless pub made the signature, with the
+// algorithm of pub's suite.
+func (e envelope) verify(pub PublicKey) error {
+	if e.suite() != pub.suite {
+		return ErrSignature
 	}
 	headers := cose.Headers{Protected: cose.ProtectedHeader{cose.HeaderLabelAlgorithm: cose.Algorithm(e.alg)}}
 	msg := cose.Sign1Message{Headers: headers, Payload: e.payload, Signature: e.sig}
-	if err := msg.Verify(nil, ed25519Verifier{alg: cose.Algorithm(e.alg), pub: pub}); err != nil {
+	if err := msg.Verify(nil, coseVerifier{alg: cose.Algorithm(e.alg), pub: pub}); err != nil {
 		return ErrSignature
 	}
 	return nil
 }
 
-// ed25519Verifier is go-cose's verifier under either algorithm number.
-type ed25519Verifier struct {
+// coseVerifier is a PublicKey as go-cose wants it, under any of the numbers of
+// its algorithm.
+type coseVerifier struct {
 	alg cose.Algorithm
-	pub ed25519.PublicKey
+	pub PublicKey
 }
 
-func (v ed25519Verifier) Algorithm() cose.Algorithm { return v.alg }
+func (v coseVerifier) Algorithm() cose.Algorithm { return v.alg }
 
-func (v ed25519Verifier) Verify(content, signature []byte) error {
-	if !ed25519.Verify(v.pub, content, signature) {
+func (v coseVerifier) Verify(content, signature []byte) error {
+	if !v.pub.Verify(content, signature) {
 		return ErrSignature
 	}
 	return nil
-}
-
-const keyPrefix = "ed25519:"
-
-// FormatPublicKey writes a public key the way configuration files hold it:
-// "ed25519:" and 43 characters of unpadded base64url.
-func FormatPublicKey(pub ed25519.PublicKey) string {
-	return keyPrefix + base64.RawURLEncoding.EncodeToString(pub)
-}
-
-// ParsePublicKey reads what FormatPublicKey writes, and nothing else.
-func ParsePublicKey(s string) (ed25519.PublicKey, error) {
-	rest, ok := strings.CutPrefix(s, keyPrefix)
-	b, err := base64.RawURLEncoding.Strict().DecodeString(rest)
-	if !ok || err != nil || len(b) != ed25519.PublicKeySize || FormatPublicKey(b) != s {
-		return nil, malformed("public key", "%.60q, want %q and 43 characters of base64url", s, keyPrefix)
-	}
-	return b, nil
 }

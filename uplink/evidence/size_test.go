@@ -11,7 +11,7 @@ import (
 // factoryWriter opens a log for the workload of evidencetest.Factory.
 func factoryWriter(t testing.TB, f *evidencetest.Factory) (*evidence.Writer, []byte) {
 	t.Helper()
-	w, genesis, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
+	w, genesis, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Event(0, 0), Dictionary: f.Dictionary()})
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestBytesPerReading(t *testing.T) {
 		total := 0
 		parts := map[evidence.Channel]int{}
 		for k := range windows {
-			d, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), f.Window())
+			d, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), f.Window(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,7 +60,7 @@ func BenchmarkSeal(b *testing.B) {
 	e := evidencetest.Event(1, evidencetest.WindowMS)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.Window(e, data); err != nil {
+		if _, err := w.Window(e, data, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -4,13 +4,13 @@ import (
 	"math/bits"
 
 	"github.com/transparency-dev/merkle/compact"
-	"github.com/transparency-dev/merkle/rfc6962"
 )
 
 // Anchor is the RFC 6962 compact range of leaves 0..N-1: the hashes of the
 // perfect subtrees they fall into, largest first. It is all a reader needs of
 // the past to check the history root of leaf N and of every leaf after it.
-// The zero Anchor is the empty log.
+// The zero Anchor is the empty log. Its hashes are of the log's suite, which
+// methods that hash are told.
 type Anchor struct {
 	_      struct{} `cbor:",toarray"`
 	N      uint64
@@ -22,11 +22,11 @@ func (a Anchor) Valid() bool { return len(a.Hashes) == bits.OnesCount64(a.N) }
 
 // Root is the Merkle tree hash of leaves 0..N-1 (of the empty string for
 // N = 0). The result for an anchor that is not Valid means nothing.
-func (a Anchor) Root() Hash {
+func (a Anchor) Root(s Suite) Hash {
 	if !a.Valid() || a.N == 0 {
-		return Hash(rfc6962.DefaultHasher.EmptyRoot())
+		return s.Sum(nil)
 	}
-	root, err := a.compactRange().GetRootHash(nil)
+	root, err := a.compactRange(s).GetRootHash(nil)
 	if err != nil {
 		panic(err) // a range from 0 always has a root
 	}
@@ -35,8 +35,8 @@ func (a Anchor) Root() Hash {
 
 // Append adds the leaf with index N. a must be Valid; its hashes are replaced,
 // not overwritten, so copies of a keep their value.
-func (a *Anchor) Append(leaf Hash) {
-	r := a.compactRange()
+func (a *Anchor) Append(s Suite, leaf Hash) {
+	r := a.compactRange(s)
 	if err := r.Append(leaf[:], nil); err != nil {
 		panic(err) // impossible for a valid range
 	}
@@ -47,8 +47,8 @@ func (a *Anchor) Append(leaf Hash) {
 	}
 }
 
-func (a Anchor) compactRange() *compact.Range {
-	f := &compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
+func (a Anchor) compactRange(s Suite) *compact.Range {
+	f := &compact.RangeFactory{Hash: s.nodeHash}
 	hashes := make([][]byte, len(a.Hashes), len(a.Hashes)+1)
 	for i := range a.Hashes {
 		hashes[i] = a.Hashes[i][:]
@@ -78,4 +78,15 @@ func (a Anchor) Disagrees(b Anchor) bool {
 	return false
 }
 
-func leafHash(payload []byte) Hash { return Hash(rfc6962.DefaultHasher.HashLeaf(payload)) }
+// leafHash and nodeHash are those of RFC 6962 section 2.1, with the suite's
+// hash.
+func (s Suite) leafHash(payload []byte) Hash {
+	return s.Sum(append([]byte{leafTag}, payload...))
+}
+
+func (s Suite) nodeHash(left, right []byte) []byte {
+	b := make([]byte, 0, 65)
+	b = append(append(append(b, nodeTag), left...), right...)
+	h := s.Sum(b)
+	return h[:]
+}

@@ -8,11 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 )
 
 // Writer is the box's end of one log. It owns the leaf index, the compact
-// range over all leaves, the channel sequences, the dictionary in force and
-// the epoch secret. Not safe for concurrent use.
+// range over all leaves, the channel sequences, the dictionary and the key in
+// force and the epoch secret. Not safe for concurrent use.
 //
 // Every method that returns a delivery has advanced the log: those bytes are
 // the only leaf N there may ever be. The caller appends them to its durable
@@ -22,6 +23,7 @@ import (
 // changed nothing.
 type Writer struct {
 	signer Signer
+	suite  Suite
 	mac    []byte // epoch secret: salts are HMAC-SHA-256 under it
 
 	log     LogID
@@ -29,6 +31,7 @@ type Writer struct {
 	seqs    map[Channel]uint64
 	genesis []byte // its COSE_Sign1; nil before NewWriter or Replay has seen it
 	dict    dictionaryLeaf
+	epochs  []epoch
 
 	body, blocks, out []byte // reused
 }
@@ -40,6 +43,14 @@ type dictionaryLeaf struct {
 	*Dictionary
 }
 
+// epoch is a key and the leaf that put it in force.
+type epoch struct {
+	n         uint64
+	sign1     []byte // genesis or rotation leaf
+	key       PublicKey
+	successor *Hash
+}
+
 // NewWriter opens a log: its delivery holds the genesis leaf, n = 0. secret
 // is at least 16 random bytes that stay on the box; whoever knows it can
 // guess withheld blocks. g's Version, Suite and Key are filled in.
@@ -47,7 +58,7 @@ func NewWriter(s Signer, secret []byte, g Genesis) (w *Writer, delivery []byte, 
 	if w, err = newWriter(s, secret); err != nil {
 		return nil, nil, err
 	}
-	g.Version, g.Suite, g.Key = Version, Suite, s.Public()
+	g.Version, g.Suite, g.Key = Version, w.suite, s.Public()
 	if delivery, err = w.leaf(Manifest{Type: GenesisLeaf, Event: g.Event, Genesis: &g}, nil); err != nil {
 		return nil, nil, err
 	}
@@ -58,12 +69,12 @@ func newWriter(s Signer, secret []byte) (*Writer, error) {
 	if len(secret) < 16 {
 		return nil, malformed("epoch secret", "%d bytes, want at least 16", len(secret))
 	}
-	return &Writer{signer: s, mac: bytes.Clone(secret), seqs: map[Channel]uint64{}}, nil
+	return &Writer{signer: s, suite: suiteOf(s.Public().Alg), mac: bytes.Clone(secret), seqs: map[Channel]uint64{}}, nil
 }
 
 // ResumeWriter rebuilds a writer after a restart from the preamble of the
 // newest segment of the log, or from nil for a log whose every record will be
-// replayed. Replay must follow for each record after it.
+// replayed. Replay must follow for each record after it, and then Ready.
 func ResumeWriter(s Signer, secret []byte, stored []byte) (*Writer, error) {
 	w, err := newWriter(s, secret)
 	if err != nil || len(stored) == 0 {
@@ -76,11 +87,12 @@ func ResumeWriter(s Signer, secret []byte, stored []byte) (*Writer, error) {
 	if len(p.Genesis) == 0 {
 		return w, nil
 	}
-	if err := w.learn(p.Genesis); err != nil {
-		return nil, err
-	}
+	leaves := append([][]byte{p.Genesis}, p.Rotations...)
 	if len(p.Dictionary) > 0 {
-		if err := w.learn(p.Dictionary); err != nil {
+		leaves = append(leaves, p.Dictionary)
+	}
+	for _, sign1 := range leaves {
+		if err := w.learn(sign1); err != nil {
 			return nil, err
 		}
 	}
@@ -88,7 +100,7 @@ func ResumeWriter(s Signer, secret []byte, stored []byte) (*Writer, error) {
 	return w, nil
 }
 
-// learn takes over a signed leaf that holds a dictionary.
+// learn takes over a signed leaf that holds a key or a dictionary.
 func (w *Writer) learn(sign1 []byte) error {
 	l, err := ParseLeaf(sign1)
 	if err != nil {
@@ -101,9 +113,18 @@ func (w *Writer) learn(sign1 []byte) error {
 	return nil
 }
 
-// own checks that this writer's key signed l for this writer's log.
+// own checks that the key in force at l signed it, for this writer's log.
 func (w *Writer) own(l *UnverifiedLeaf) error {
-	if err := l.VerifySignature(w.signer.Public().Public); err != nil {
+	var key PublicKey
+	if g := l.Manifest.Genesis; g != nil {
+		key = g.Key.Key() // whether it is ours is for Ready and the log id to say
+	}
+	for _, e := range w.epochs {
+		if e.n < l.Manifest.N {
+			key = e.key
+		}
+	}
+	if err := l.VerifySignature(key); err != nil {
 		return fmt.Errorf("replay leaf %d: signed by another key than this box's, or changed: %w", l.Manifest.N, err)
 	}
 	if w.genesis != nil && l.Manifest.Log != w.log {
@@ -112,10 +133,28 @@ func (w *Writer) own(l *UnverifiedLeaf) error {
 	return nil
 }
 
+// Ready is called when everything stored was replayed: the key that signs what
+// comes must be the one in force. ErrSignature when it is not.
+func (w *Writer) Ready() error {
+	if w.genesis == nil {
+		return nil
+	}
+	pub := w.signer.Public()
+	if in := w.Key(); in != pub.Key() {
+		return fmt.Errorf("the history is signed with key %s, this box has %s: %w", in, pub.Key(), ErrSignature)
+	}
+	return nil
+}
+
 // adopt notes what later leaves depend on.
 func (w *Writer) adopt(m *Manifest, sign1 []byte) {
-	if m.Type == GenesisLeaf {
+	switch {
+	case m.Genesis != nil:
 		w.log, w.genesis = m.Log, sign1
+		w.epochs = []epoch{{sign1: sign1, key: m.Genesis.Key.Key(), successor: m.Genesis.Successor}}
+	case m.Rotation != nil:
+		next := m.Rotation.Successor
+		w.epochs = append(w.epochs, epoch{n: m.N, sign1: sign1, key: m.Rotation.Key.Key(), successor: &next})
 	}
 	if d := m.Dictionary(); d != nil {
 		w.dict = dictionaryLeaf{n: m.N, sign1: sign1, Dictionary: d}
@@ -137,7 +176,7 @@ func (w *Writer) Replay(delivery []byte) error {
 	if err := w.own(&d.UnverifiedLeaf); err != nil {
 		return err
 	}
-	switch root := w.tree.Root(); {
+	switch root := w.tree.Root(w.suite); {
 	case m.N < w.tree.N:
 		return nil
 	case m.N > w.tree.N:
@@ -146,11 +185,11 @@ func (w *Writer) Replay(delivery []byte) error {
 		return malformed("replay", "leaf %d is signed over root %s, the leaves before it have root %s", m.N, m.Root, root)
 	}
 	var sign1 []byte
-	if m.Dictionary() != nil {
+	if m.Dictionary() != nil || m.Rotation != nil {
 		sign1 = bytes.Clone(d.Sign1)
 	}
 	w.adopt(m, sign1)
-	w.tree.Append(d.Hash())
+	w.tree.Append(w.suite, d.Hash())
 	return nil
 }
 
@@ -158,24 +197,42 @@ func (w *Writer) Replay(delivery []byte) error {
 // lets ResumeWriter start there: take it before the call that makes the
 // segment's first leaf. The result belongs to the caller.
 func (w *Writer) Preamble() ([]byte, error) {
-	p := preamble{Version: Version, Tree: w.tree, Seqs: w.seqs, Genesis: w.genesis}
+	p := preamble{Version: Version, Tree: w.tree, Seqs: w.seqs, Genesis: w.genesis, Rotations: w.rotations()}
 	if w.dict.n != 0 {
 		p.Dictionary = w.dict.sign1
 	}
 	return marshal(p)
 }
 
-// N is the index of the next leaf, LogID the log's name, Anchor the compact
-// range of the leaves so far.
+// rotations are the leaves that changed the key.
+func (w *Writer) rotations() (sign1 [][]byte) {
+	for _, e := range w.epochs {
+		if e.n > 0 {
+			sign1 = append(sign1, e.sign1)
+		}
+	}
+	return sign1
+}
+
+// N is the index of the next leaf, LogID the log's name, Suite its suite,
+// Anchor the compact range of the leaves so far.
 func (w *Writer) N() uint64      { return w.tree.N }
 func (w *Writer) LogID() LogID   { return w.log }
+func (w *Writer) Suite() Suite   { return w.suite }
 func (w *Writer) Anchor() Anchor { return w.tree }
+
+// Key is the public key in force for the next leaf, Successor the commitment
+// to the one after it, nil when there is none.
+func (w *Writer) Key() PublicKey   { return w.epochs[len(w.epochs)-1].key }
+func (w *Writer) Successor() *Hash { return w.epochs[len(w.epochs)-1].successor }
 
 // Dictionary is the dictionary in force; the caller must not change it.
 func (w *Writer) Dictionary() *Dictionary { return w.dict.Dictionary }
 
-// Meta is the retained meta message for the log as it stands.
-func (w *Writer) Meta() []byte { return EncodeMeta(w.genesis, w.dict.sign1) }
+// Meta is what a reader needs beside the log as it stands.
+func (w *Writer) Meta() Meta {
+	return Meta{Genesis: w.genesis, Dictionary: w.dict.sign1, Rotations: w.rotations()}
+}
 
 // Boot, Shutdown, Config and Loss seal a leaf of that type.
 func (w *Writer) Boot(e Event, b Boot) ([]byte, error) {
@@ -203,10 +260,58 @@ func (w *Writer) Events(e Event, happened []Happening) ([]byte, error) {
 	return w.leaf(Manifest{Type: EventsLeaf, Event: e, Events: happened}, nil)
 }
 
+// Step says that the clock was set.
+func (w *Writer) Step(e Event, before, after int64) ([]byte, error) {
+	return w.leaf(Manifest{Type: ClockStepLeaf, Event: e, Step: &ClockStep{Before: before, After: after}}, nil)
+}
+
+// Rotate puts next in force: it must be the key committed to, and its record
+// is signed by the key before. successor commits to the one after next.
+func (w *Writer) Rotate(e Event, next Signer, successor Hash) ([]byte, error) {
+	record := next.Public()
+	committed := w.Successor()
+	if committed == nil || record.Digest() != *committed {
+		return nil, malformed("rotation", "key %s is not the successor this log has committed to", record.Key())
+	}
+	d, err := w.leaf(Manifest{Type: RotationLeaf, Event: e, Rotation: &Rotation{Key: record, Successor: successor}}, nil)
+	if err == nil {
+		w.signer = next
+	}
+	return d, err
+}
+
+// Witnessed records a checkpoint of this log with the cosignatures of
+// witnesses, as they gave it.
+func (w *Writer) Witnessed(e Event, note string) ([]byte, error) {
+	return w.leaf(Manifest{Type: WitnessedLeaf, Event: e, Note: note}, nil)
+}
+
+// CounterOver is what the TPM is to certify its counter over for the next leaf.
+func (w *Writer) CounterOver() Hash { return w.tree.Root(w.suite) }
+
+// Counter records a TPM's counter, certified over CounterOver.
+func (w *Writer) Counter(e Event, c Counter) ([]byte, error) {
+	return w.leaf(Manifest{Type: CounterLeaf, Event: e, Counter: &c}, nil)
+}
+
+// Record seals body as a record of type t (LeafType.Record). Its block is for
+// those body names, every other reader sees only that there is one.
+func (w *Writer) Record(e Event, t LeafType, body []byte) ([]byte, error) {
+	if !t.Record() || len(body) > MaxRecord {
+		return nil, malformed("record", "%d bytes as %s", len(body), t)
+	}
+	block := appendBlock(nil, w.salt(Records), Records, w.seqs[Records], body)
+	m := Manifest{Type: t, Event: e, Channels: map[Channel]ChannelDigest{
+		Records: {Seq: w.seqs[Records], Digest: w.suite.Sum(block)},
+	}}
+	return w.leaf(m, []RawBlock{{Channel: Records, Bytes: block}})
+}
+
 // Window seals one window. data holds every channel of the dictionary in
 // force and no other, each with one Samples per ChannelMeter in dictionary
-// order; a meter that said nothing has codes instead of values.
-func (w *Writer) Window(e Event, data map[Channel][]Samples) ([]byte, error) {
+// order; a meter that said nothing has codes instead of values. beacon are the
+// nonces this window answers, in any order.
+func (w *Writer) Window(e Event, data map[Channel][]Samples, beacon []NonceHash) ([]byte, error) {
 	if w.dict.Dictionary == nil {
 		return nil, errors.New("seal window: the log has no genesis leaf yet")
 	}
@@ -216,6 +321,11 @@ func (w *Writer) Window(e Event, data map[Channel][]Samples) ([]byte, error) {
 	m := Manifest{
 		Type: WindowLeaf, Event: e, DictionaryAt: w.dict.n,
 		Channels: make(map[Channel]ChannelDigest, len(data)), Completeness: completeness(data),
+	}
+	if len(beacon) > 0 {
+		m.Beacon = slices.Clone(beacon)
+		slices.SortFunc(m.Beacon, func(a, b NonceHash) int { return bytes.Compare(a[:], b[:]) })
+		m.Beacon = slices.Compact(m.Beacon)
 	}
 	blocks := make([]RawBlock, 0, len(data))
 	w.blocks = w.blocks[:0]
@@ -232,17 +342,19 @@ func (w *Writer) Window(e Event, data map[Channel][]Samples) ([]byte, error) {
 		w.blocks = appendBlock(w.blocks, w.salt(ch), ch, w.seqs[ch], w.body)
 		b := RawBlock{Channel: ch, Bytes: w.blocks[start:len(w.blocks):len(w.blocks)]}
 		blocks = append(blocks, b)
-		m.Channels[ch] = ChannelDigest{Seq: w.seqs[ch], Digest: b.Digest()}
+		m.Channels[ch] = ChannelDigest{Seq: w.seqs[ch], Digest: b.Digest(w.suite)}
 	}
 	return w.leaf(m, blocks)
 }
 
-// salt keeps a lender from guessing a block it was not given.
+// salt keeps a lender from guessing a block it was not given. No two blocks of
+// a box have the same, because the log id and n are never used twice.
 func (w *Writer) salt(ch Channel) [16]byte {
+	h := hmac.New(sha256.New, w.mac)
+	h.Write(w.log[:])
 	var msg [16]byte
 	binary.BigEndian.PutUint64(msg[:8], uint64(ch))
 	binary.BigEndian.PutUint64(msg[8:], w.tree.N)
-	h := hmac.New(sha256.New, w.mac)
 	h.Write(msg[:])
 	return [16]byte(h.Sum(nil)[:16])
 }
@@ -252,15 +364,15 @@ func (w *Writer) leaf(m Manifest, blocks []RawBlock) ([]byte, error) {
 	if m.Type != GenesisLeaf && w.genesis == nil {
 		return nil, fmt.Errorf("seal %s: the log has no genesis leaf yet", m.Type)
 	}
-	m.Log, m.N, m.Root = w.log, w.tree.N, w.tree.Root()
+	m.Log, m.N, m.Root = w.log, w.tree.N, w.tree.Root(w.suite)
 	payload, err := m.encode()
 	if err != nil {
 		return nil, err
 	}
 	if m.Type == GenesisLeaf {
-		m.Log = logIDOf(payload)
+		m.Log = w.suite.logID(payload)
 	}
-	sign1, err := w.signer.Sign(payload)
+	sign1, err := Sign1(w.signer, payload)
 	if err != nil {
 		return nil, fmt.Errorf("sign leaf %d: %w", m.N, err)
 	}
@@ -274,7 +386,7 @@ func (w *Writer) leaf(m Manifest, blocks []RawBlock) ([]byte, error) {
 		*d = d.clone()
 	}
 	w.adopt(&m, sign1)
-	w.tree.Append(leafHash(payload))
+	w.tree.Append(w.suite, w.suite.leafHash(payload))
 	return w.out, nil
 }
 

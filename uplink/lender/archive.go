@@ -76,11 +76,11 @@ func (a *archive) append(delivery []byte, r verify.Result, meta []byte) {
 }
 
 func (a *archive) create(delivery []byte, r verify.Result, meta []byte) error {
-	genesis, dictionary, err := evidence.ParseMeta(meta)
+	m, err := evidence.ParseMeta(meta)
 	if err != nil {
 		return err
 	}
-	h := evidence.BundleHeader{Log: r.Log, Lo: r.N, Open: true, Genesis: genesis.Sign1, Dictionary: dictionary.Sign1}
+	h := evidence.BundleHeader{Log: r.Log, Lo: r.N, Open: true, Meta: m.Raw()}
 	if r.N > 0 {
 		d, err := evidence.ParseDelivery(delivery)
 		if err != nil {

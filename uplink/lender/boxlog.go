@@ -1,7 +1,6 @@
 package lender
 
 import (
-	"crypto/ed25519"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -22,7 +21,7 @@ const (
 type boxLog struct {
 	box      Box
 	id       evidence.LogID
-	key      ed25519.PrivateKey // the lender's
+	key      evidence.Signer // the lender's
 	patience time.Duration
 	event    func(Event)
 
@@ -134,10 +133,10 @@ func (b *boxLog) early(d *evidence.UnverifiedDelivery, now time.Time) bool {
 	if d.Manifest.Log != b.id || n <= b.v.N() {
 		return false
 	}
-	if d.Anchor != nil && d.Anchor.Root() == d.Manifest.Root {
+	if d.Anchor != nil && d.Anchor.Root(d.Suite()) == d.Manifest.Root {
 		return false
 	}
-	if d.VerifySignature(b.box.Key) != nil {
+	if !b.v.Signed(d) {
 		return false // not the box's word; Next says what it is
 	}
 	if b.hole.hi == 0 {

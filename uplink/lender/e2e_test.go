@@ -105,7 +105,7 @@ func lenderAt(t *testing.T, broker, dir string) (*Lender, *tally) {
 	t.Helper()
 	y := &tally{verdicts: map[verify.Verdict]int{}, next: map[evidence.LogID]uint64{}, connected: make(chan struct{}, 100)}
 	l, err := New(Config{
-		Name: "bank-a", Key: evidencetest.Key(9), Dir: dir,
+		Name: "bank-a", Key: evidencetest.Signer(9), Dir: dir,
 		Boxes:    []Box{{"box-1", public(evidencetest.Key(1))}, {"box-2", public(evidencetest.Key(2))}, {"box-3", public(evidencetest.Key(3))}},
 		Backoff:  uplink.Backoff{Min: 20 * time.Millisecond, Max: 200 * time.Millisecond},
 		Silence:  3 * time.Second, // the embedded broker forgets clients that come back quickly

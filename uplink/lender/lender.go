@@ -24,7 +24,6 @@ package lender
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,13 +37,13 @@ import (
 // Box is a gateway whose key is pinned.
 type Box struct {
 	Name string // names its folder
-	Key  ed25519.PublicKey
+	Key  evidence.PublicKey
 }
 
 // Config is all a Lender needs. Name, Key, Boxes, Dir and Dial must be set.
 type Config struct {
 	Name  string // as in the topics (evidence.ValidLender)
-	Key   ed25519.PrivateKey
+	Key   evidence.Signer
 	Boxes []Box
 	Dir   string
 	Dial  func(context.Context) (uplink.Session, error)
@@ -117,8 +116,8 @@ func New(cfg Config) (*Lender, error) {
 	switch {
 	case !evidence.ValidLender(cfg.Name):
 		return nil, fmt.Errorf("lender %q: a name is 1 to 32 of a-z, 0-9 and '-'", cfg.Name)
-	case len(cfg.Key) != ed25519.PrivateKeySize:
-		return nil, fmt.Errorf("lender %s: a private key of %d bytes; expected %d", cfg.Name, len(cfg.Key), ed25519.PrivateKeySize)
+	case cfg.Key == nil:
+		return nil, fmt.Errorf("lender %s: no key to sign receipts with", cfg.Name)
 	case cfg.Dir == "" || cfg.Dial == nil:
 		return nil, fmt.Errorf("lender %s: directory and dial must be set", cfg.Name)
 	}
@@ -145,8 +144,8 @@ func New(cfg Config) (*Lender, error) {
 		inbox: make(chan message, batch),
 	}
 	for _, box := range cfg.Boxes {
-		if len(box.Key) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("box %s: a public key of %d bytes; expected %d", box.Name, len(box.Key), ed25519.PublicKeySize)
+		if box.Key.IsZero() {
+			return nil, fmt.Errorf("box %s: no key is pinned", box.Name)
 		}
 		if err := l.openLogs(box); err != nil {
 			l.closeLogs()
@@ -272,8 +271,8 @@ func (l *Lender) handle(m message) {
 
 // begin follows a log that was announced for the first time.
 func (l *Lender) begin(id evidence.LogID, meta []byte) {
-	genesis, _, err := evidence.ParseMeta(meta)
-	if err != nil || genesis.Manifest.Log != id {
+	m, err := evidence.ParseMeta(meta)
+	if err != nil || m.Genesis.Manifest.Log != id {
 		return // not a box's doing; a box repeats its meta message with each connection
 	}
 	for _, box := range l.cfg.Boxes {
@@ -291,7 +290,7 @@ func (l *Lender) begin(id evidence.LogID, meta []byte) {
 	}
 	if !l.strangers[id] && len(l.strangers) < strangersMax {
 		l.strangers[id] = true
-		key := evidence.FormatPublicKey(genesis.Manifest.Genesis.Key.Public)
+		key := m.Genesis.Manifest.Genesis.Key.Key()
 		l.event(Event{Kind: UnknownBox, Log: id, Err: fmt.Errorf("log %s names key %s, which is not pinned", id, key)})
 	}
 }

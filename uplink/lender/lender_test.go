@@ -30,12 +30,14 @@ type desk struct {
 	receipts [][]byte
 }
 
-func public(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
+func public(k ed25519.PrivateKey) evidence.PublicKey {
+	return evidence.Ed25519PublicKey(k.Public().(ed25519.PublicKey))
+}
 
 func newDesk(t *testing.T) *desk {
 	d := &desk{t: t, now: time.UnixMilli(evidencetest.Start).Add(time.Hour)}
 	d.cfg = Config{
-		Name: "bank-a", Key: evidencetest.Key(9), Dir: t.TempDir(), Patience: time.Minute,
+		Name: "bank-a", Key: evidencetest.Signer(9), Dir: t.TempDir(), Patience: time.Minute,
 		Boxes:    []Box{{"box-1", public(evidencetest.Key(1))}, {"box-2", public(evidencetest.Key(2))}},
 		Dial:     func(context.Context) (uplink.Session, error) { return nil, errors.New("no broker") },
 		Now:      func() time.Time { return d.now },
@@ -113,7 +115,7 @@ func (d *desk) last() evidence.Receipt {
 	if len(d.receipts) == 0 {
 		d.t.Fatal("no receipt")
 	}
-	r, err := evidence.OpenReceipt(public(d.cfg.Key), d.receipts[len(d.receipts)-1])
+	r, err := evidence.OpenReceipt(evidencetest.PublicKey(9), d.receipts[len(d.receipts)-1])
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -131,7 +133,7 @@ func (d *desk) wantReceipt(s *evidencetest.Stream, n uint64, status string) {
 
 func rootAfter(t *testing.T, s *evidencetest.Stream, n uint64) evidence.Hash {
 	t.Helper()
-	return anchorAt(t, s, n+1).Root()
+	return anchorAt(t, s, n+1).Root(evidence.SuiteEd25519)
 }
 
 func anchorAt(t *testing.T, s *evidencetest.Stream, n uint64) evidence.Anchor {
@@ -142,7 +144,7 @@ func anchorAt(t *testing.T, s *evidencetest.Stream, n uint64) evidence.Anchor {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.Append(p.Hash())
+		a.Append(p.Suite(), p.Hash())
 	}
 	return a
 }
@@ -278,7 +280,7 @@ func TestForgedDeliveryAheadMakesNoHole(t *testing.T) {
 func withAnchor(t *testing.T, s *evidencetest.Stream, n uint64) []byte {
 	t.Helper()
 	a := anchorAt(t, s, n)
-	b, err := evidence.FilterDelivery(nil, s.Deliveries[n], []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing}, &a)
+	b, err := evidence.FilterDelivery(nil, s.Deliveries[n], evidence.Granted("", []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing}), &a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +293,7 @@ func TestLossWithAnchorIsAcceptedAndNamed(t *testing.T) {
 	d.take(s, s.Deliveries[:4]...)
 	wrong := anchorAt(t, s, 10)
 	wrong.Hashes[0][0] ^= 1
-	b, err := evidence.FilterDelivery(nil, s.Deliveries[10], nil, &wrong)
+	b, err := evidence.FilterDelivery(nil, s.Deliveries[10], evidence.Granted("", nil), &wrong)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +315,7 @@ func TestLossWithAnchorIsAcceptedAndNamed(t *testing.T) {
 	// The anchor of another history opens no door.
 	other := &evidencetest.Stream{Writer: forkAt(t, s, 15), Deliveries: append([][]byte(nil), s.Deliveries[:15]...)}
 	for len(other.Deliveries) < 30 {
-		b, err := other.Writer.Window(evidencetest.Event(99, evidencetest.SmallMS), evidencetest.SmallWindow(99))
+		b, err := other.Writer.Window(evidencetest.Event(99, evidencetest.SmallMS), evidencetest.SmallWindow(99), nil)
 		other.Add(t, b, err)
 	}
 	d.take(s, withAnchor(t, other, 25))
@@ -375,7 +377,7 @@ func TestForkKeepsBoth(t *testing.T) {
 // forkAt is the box's writer as it stood before leaf n.
 func forkAt(t *testing.T, s *evidencetest.Stream, n int) *evidence.Writer {
 	t.Helper()
-	w, err := evidence.ResumeWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(), nil)
+	w, err := evidence.ResumeWriter(evidencetest.Signer(1), evidencetest.Secret(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,7 +392,7 @@ func forkAt(t *testing.T, s *evidencetest.Stream, n int) *evidence.Writer {
 // fork makes a second leaf n for a stream.
 func fork(t *testing.T, s *evidencetest.Stream, n int) []byte {
 	t.Helper()
-	b, err := forkAt(t, s, n).Window(evidencetest.Event(n, evidencetest.SmallMS), evidencetest.SmallWindow(n+1))
+	b, err := forkAt(t, s, n).Window(evidencetest.Event(n, evidencetest.SmallMS), evidencetest.SmallWindow(n+1), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -456,12 +458,12 @@ func TestStrangers(t *testing.T) {
 		t.Fatal("a stranger got an answer")
 	}
 	for k := range 100 { // and many of them do not fill the memory
-		w, _, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(50), "file"), evidencetest.Secret(),
+		w, _, err := evidence.NewWriter(evidencetest.Signer(50), evidencetest.Secret(),
 			evidence.Genesis{Event: evidencetest.Point(k + 1), Dictionary: evidencetest.Small()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.meta(&evidencetest.Stream{Writer: w, Meta: w.Meta()})
+		d.meta(&evidencetest.Stream{Writer: w, Meta: w.Meta().Encode()})
 	}
 	if len(d.kinds(UnknownBox)) > strangersMax {
 		t.Fatal("unbounded")
@@ -522,10 +524,10 @@ func TestNoReceiptWithoutTheDisk(t *testing.T) {
 func TestConfigFaults(t *testing.T) {
 	d := newDesk(t)
 	for words, change := range map[string]func(*Config){
-		"1 to 32 of a-z":         func(c *Config) { c.Name = "Bank A" },
-		"private key of 2 bytes": func(c *Config) { c.Key = c.Key[:2] },
-		"directory and dial":     func(c *Config) { c.Dir = "" },
-		"box b: a public key":    func(c *Config) { c.Boxes = []Box{{Name: "b"}} },
+		"1 to 32 of a-z":     func(c *Config) { c.Name = "Bank A" },
+		"no key to sign":     func(c *Config) { c.Key = nil },
+		"directory and dial": func(c *Config) { c.Dir = "" },
+		"box b: no key":      func(c *Config) { c.Boxes = []Box{{Name: "b"}} },
 	} {
 		cfg := d.cfg
 		change(&cfg)
@@ -542,7 +544,7 @@ func boxOf(s *evidencetest.Stream) string {
 		panic(err)
 	}
 	for i := byte(1); ; i++ {
-		if public(evidencetest.Key(i)).Equal(ed25519.PublicKey(leaf.Manifest.Genesis.Key.Public)) {
+		if evidencetest.PublicKey(i) == leaf.Manifest.Genesis.Key.Key() {
 			return fmt.Sprintf("box-%d", i)
 		}
 	}
@@ -555,7 +557,7 @@ func verifyArchive(dir string) (verify.Summary, error) {
 		return verify.Summary{}, err
 	}
 	defer f.Close()
-	var pinned []ed25519.PublicKey
+	var pinned []evidence.PublicKey
 	for i := range byte(3) {
 		pinned = append(pinned, public(evidencetest.Key(i+1)))
 	}

@@ -67,7 +67,7 @@ func (l *Lender) openLog(box Box, id evidence.LogID) error {
 	if h.Log != id {
 		return fmt.Errorf("the archive is of log %s", h.Log)
 	}
-	a.lo, b.meta = h.Lo, evidence.EncodeMeta(h.Genesis, h.Dictionary)
+	a.lo, b.meta = h.Lo, h.Meta.Encode()
 	if a.leaves, err = os.OpenFile(a.path(leavesFile), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 // channels; signature, history, digests, decoding.
 func BenchmarkVerify(b *testing.B) {
 	f := evidencetest.NewFactory(20, 1)
-	w, genesis, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
+	w, genesis, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Event(0, 0), Dictionary: f.Dictionary()})
 	if err != nil {
 		b.Fatal(err)
@@ -25,7 +25,7 @@ func BenchmarkVerify(b *testing.B) {
 	v.Next(genesis, time.Time{})
 	var windows [][]byte
 	for k := range 64 {
-		d, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), f.Window())
+		d, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), f.Window(), nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"io"
 	"time"
@@ -12,8 +11,8 @@ import (
 // Policy says whom to believe when a bundle is checked. The zero Policy
 // believes nobody.
 type Policy struct {
-	Keys   map[evidence.LogID]ed25519.PublicKey // pinned by log
-	Pinned []ed25519.PublicKey                  // pinned for any log they sign
+	Keys   map[evidence.LogID]evidence.PublicKey // pinned by log
+	Pinned []evidence.PublicKey                  // pinned for any log they sign
 
 	// Received says when a leaf first arrived, where the caller knows (its
 	// archive, a receipt). Nil, or false, lowers the grade to D.
@@ -21,16 +20,16 @@ type Policy struct {
 }
 
 // keyFor returns the pinned key for a log whose genesis names claimed.
-func (p *Policy) keyFor(log evidence.LogID, claimed ed25519.PublicKey) (ed25519.PublicKey, bool) {
+func (p *Policy) keyFor(log evidence.LogID, claimed evidence.PublicKey) (evidence.PublicKey, bool) {
 	if key, ok := p.Keys[log]; ok {
 		return key, true
 	}
 	for _, key := range p.Pinned {
-		if key.Equal(claimed) {
+		if key == claimed {
 			return key, true
 		}
 	}
-	return nil, false
+	return evidence.PublicKey{}, false
 }
 
 // Lost is a stretch of leaves a bundle does not hold.
@@ -116,25 +115,25 @@ func (b *bundle) reason(r Reason) {
 
 // begin settles the key and the signed leaves of the header.
 func (b *bundle) begin() bool {
-	genesis, _, err := evidence.ParseMeta(evidence.EncodeMeta(b.header.Genesis, b.header.Dictionary))
+	meta, err := b.header.Meta.Parse()
 	if err != nil {
 		b.fault(Unreadable, "header", err.Error())
 		return false
 	}
-	claimed := ed25519.PublicKey(genesis.Manifest.Genesis.Key.Public)
-	key, ok := b.policy.keyFor(genesis.Manifest.Log, claimed)
+	log, claimed := meta.Genesis.Manifest.Log, meta.Genesis.Manifest.Genesis.Key.Key()
+	key, ok := b.policy.keyFor(log, claimed)
 	if !ok {
-		b.fault(WrongKey, "no-pinned-key", genesis.Manifest.Log, evidence.FormatPublicKey(claimed))
+		b.fault(WrongKey, "no-pinned-key", log, claimed)
 		return false
 	}
-	if genesis.Manifest.Log != b.header.Log {
-		b.fault(Unreadable, "header", "it names log "+b.header.Log.String()+", its genesis leaf is of log "+genesis.Manifest.Log.String())
+	if log != b.header.Log {
+		b.fault(Unreadable, "header", "it names log "+b.header.Log.String()+", its genesis leaf is of log "+log.String())
 		return false
 	}
-	b.v, err = New(key, evidence.EncodeMeta(b.header.Genesis, b.header.Dictionary))
+	b.v, err = New(key, b.header.Meta.Encode())
 	switch {
 	case errors.Is(err, ErrWrongKey):
-		b.fault(WrongKey, "key-not-pinned", evidence.FormatPublicKey(claimed), evidence.FormatPublicKey(key))
+		b.fault(WrongKey, "key-not-pinned", claimed, key)
 		return false
 	case err != nil:
 		b.fault(Altered, "header", err.Error())
@@ -162,11 +161,8 @@ func (b *bundle) deliveries(br *evidence.BundleReader) error {
 			return err
 		}
 		if d, err := evidence.ParseDelivery(item); first && err == nil && d.Manifest.N == b.header.Lo && b.header.Anchor != nil {
-			channels := make([]evidence.Channel, len(d.Blocks))
-			for i := range d.Blocks {
-				channels[i] = d.Blocks[i].Channel
-			}
-			if wrapped, err = evidence.FilterDelivery(wrapped[:0], item, channels, b.header.Anchor); err != nil {
+			all := func(evidence.RawBlock) bool { return true }
+			if wrapped, err = evidence.FilterDelivery(wrapped[:0], item, all, b.header.Anchor); err != nil {
 				return err
 			}
 			item = wrapped

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"maps"
 	"slices"
 	"testing"
@@ -87,7 +86,7 @@ func archive(t testing.TB, s *evidencetest.Stream, lo, hi uint64, anchor *eviden
 	}
 	var file bytes.Buffer
 	w, err := evidence.NewBundleWriter(&file, evidence.BundleHeader{
-		Log: d.Manifest.Log, Lo: lo, Hi: hi, Anchor: anchor, Genesis: d.Sign1, Dictionary: d.Sign1,
+		Log: d.Manifest.Log, Lo: lo, Hi: hi, Anchor: anchor, Meta: evidence.Meta{Genesis: d.Sign1, Dictionary: d.Sign1},
 	})
 	for _, d := range s.Deliveries[lo : hi+1] {
 		if err == nil {
@@ -106,7 +105,7 @@ func trusting(s *evidencetest.Stream) Policy {
 		received[uint64(n)] = soon(d)
 	}
 	return Policy{
-		Keys:     map[evidence.LogID]ed25519.PublicKey{s.Writer.LogID(): pub(1)},
+		Keys:     map[evidence.LogID]evidence.PublicKey{s.Writer.LogID(): pub(1)},
 		Received: func(n uint64) (time.Time, bool) { at, ok := received[n]; return at, ok },
 	}
 }
@@ -133,7 +132,7 @@ func TestBundle(t *testing.T) {
 	if err != nil || sum.Verdict != Verified || sum.Lo != 5 || sum.Hi != 8 || sum.Windows != 4 {
 		t.Errorf("part: %+v %v", sum, err)
 	}
-	sum, err = Bundle(bytes.NewReader(archive(t, s, 5, 8, &anchors[5])), Policy{Pinned: []ed25519.PublicKey{pub(2), pub(1)}}, nil)
+	sum, err = Bundle(bytes.NewReader(archive(t, s, 5, 8, &anchors[5])), Policy{Pinned: []evidence.PublicKey{pub(2), pub(1)}}, nil)
 	if err != nil || sum.Verdict != Verified || sum.Grade != GradeD {
 		t.Errorf("pinned for any log: %+v %v", sum, err)
 	}

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"crypto/ed25519"
 	"maps"
 	"slices"
 	"time"
@@ -22,6 +21,9 @@ type incoming struct {
 	tree        evidence.Anchor // valid when rooted
 	dict        *dictionaryLeaf // in force for this window, nil when not at hand
 	unexplained bool
+	beacon      int64 // newest nonce's issue, Unix ms
+	counter     uint64
+	counted     bool
 }
 
 // fault notes a reason and worsens the verdict; the reason that decided it
@@ -57,6 +59,7 @@ func leafChecks() []check {
 		{"contiguous index", checkContiguous},
 		{"anchor", checkAnchor},
 		{"history root", checkHistoryRoot},
+		{"rotation", checkRotation},
 		{"dictionary", checkDictionary},
 		{"channel set", checkChannelSet},
 		{"channel sequence", checkChannelSequence},
@@ -74,26 +77,63 @@ func blockChecks() []check {
 
 // checkGenesisKey: a genesis leaf must name the pinned key, whoever signed it.
 func checkGenesisKey(in *incoming) bool {
-	if g := in.m.Genesis; g != nil && !in.v.key.Equal(ed25519.PublicKey(g.Key.Public)) {
-		in.fault(WrongKey, "key-not-pinned", evidence.FormatPublicKey(g.Key.Public), evidence.FormatPublicKey(in.v.key))
+	if g := in.m.Genesis; g != nil && in.v.key != g.Key.Key() {
+		in.fault(WrongKey, "key-not-pinned", g.Key.Key(), in.v.key)
 		return false
 	}
 	return true
 }
 
-// checkSignature: the pinned key signed these bytes. A leaf that claims
-// another log, or any leaf while no log is known, is a stranger's; a leaf of
-// our log whose signature fails has been changed.
+// checkSignature: the key whose epoch covers this index signed these bytes. A
+// leaf that claims another log, or any leaf while no log is known, is a
+// stranger's; a leaf of our log whose signature fails has been changed. Where
+// leaves before it are missing, one of them may have put another key in force.
 func checkSignature(in *incoming) bool {
-	if in.d.VerifySignature(in.v.key) == nil {
+	if in.v.Signed(in.d) {
 		return true
 	}
-	if in.m.Log != in.v.log {
-		in.fault(WrongKey, "signed-by-other", in.m.Log, evidence.FormatPublicKey(in.v.key))
-	} else {
-		in.fault(Altered, "signature", in.m.N)
+	v, n := in.v, in.m.N
+	key := v.keyAt(n)
+	last := len(v.epochs) - 1
+	switch {
+	case in.m.Log != v.log:
+		in.fault(WrongKey, "signed-by-other", in.m.Log, key)
+	case n > v.pos.next && last >= 0 && v.epochs[last].successor != nil:
+		in.fault(Unreadable, "signature-or-rotation", n)
+	default:
+		for _, e := range v.epochs {
+			if e.key != key && in.d.VerifySignature(e.key) == nil {
+				in.fault(Altered, "retired-key", n, e.key, key)
+				return false
+			}
+		}
+		in.fault(Altered, "signature", n)
 	}
 	return false
+}
+
+// checkRotation: a key comes into force only when the one before it committed
+// to it; whoever steals a key cannot name another of their own.
+func checkRotation(in *incoming) bool {
+	r := in.m.Rotation
+	if r == nil {
+		return true
+	}
+	if len(in.v.epochs) == 0 { // the log was met late, without its meta message
+		in.fault(Gap, "rotation-unchecked", in.m.N)
+	}
+	for i := range in.v.epochs {
+		e := &in.v.epochs[i]
+		if e.n == in.m.N && i > 0 && e.leaf != in.leaf {
+			in.fault(Forked, "second-leaf", in.m.N, e.leaf, in.leaf)
+			return false
+		}
+		if e.n < in.m.N && (i+1 == len(in.v.epochs) || in.v.epochs[i+1].n >= in.m.N) && !e.leadsTo(r) {
+			in.fault(Forked, "rotation-uncommitted", in.m.N, r.Key.Key())
+			return false
+		}
+	}
+	return true
 }
 
 // checkLog: one key may have signed several logs; this is only one of them.
@@ -162,7 +202,7 @@ func checkAnchor(in *incoming) bool {
 	switch {
 	case a == nil:
 		in.fault(Gap, "history-unchecked", in.m.N)
-	case a.Root() != in.m.Root:
+	case a.Root(in.v.key.Suite()) != in.m.Root:
 		in.fault(Gap, "anchor-mismatch", in.m.N)
 	case a.Disagrees(p.tree):
 		in.fault(Forked, "anchor-fork", p.tree.N, in.m.N)
@@ -178,7 +218,7 @@ func checkAnchor(in *incoming) bool {
 
 // checkHistoryRoot: the leaf was signed over exactly the leaves seen before.
 func checkHistoryRoot(in *incoming) bool {
-	if in.rooted && in.tree.Root() != in.m.Root {
+	if in.rooted && in.tree.Root(in.v.key.Suite()) != in.m.Root {
 		in.fault(Forked, "history-root", in.m.N)
 		return false
 	}
@@ -271,7 +311,7 @@ func checkBlockDigest(in *incoming) bool {
 		case !ok:
 			in.res.Channel = b.Channel
 			in.fault(Altered, "block-unsigned", in.m.N, b.Channel)
-		case b.Digest() != cd.Digest:
+		case b.Digest(in.v.key.Suite()) != cd.Digest:
 			in.res.Channel = b.Channel
 			in.fault(Altered, "block-digest", in.m.N, b.Channel)
 		}
@@ -282,6 +322,9 @@ func checkBlockDigest(in *incoming) bool {
 // checkBlockForm: each block is what its leaf and its dictionary say, in the
 // one canonical form; it fills the window.
 func checkBlockForm(in *incoming) bool {
+	if in.m.Type.Record() {
+		return checkRecordForm(in)
+	}
 	if in.dict == nil {
 		return true
 	}
@@ -309,18 +352,54 @@ func checkBlockForm(in *incoming) bool {
 	return true
 }
 
+// checkRecordForm: the one block of a record leaf is a record.
+func checkRecordForm(in *incoming) bool {
+	for _, b := range in.d.Blocks {
+		r, err := evidence.ParseRecord(b.Bytes)
+		if err != nil {
+			in.res.Channel = b.Channel
+			in.fault(Unreadable, "block-form", in.m.N, b.Channel, err.Error())
+			return false
+		}
+		if r.Seq != in.m.Channels[b.Channel].Seq {
+			in.res.Channel = b.Channel
+			in.fault(Unreadable, "block-header", in.m.N, b.Channel)
+			return false
+		}
+		in.res.Record = &r
+	}
+	return true
+}
+
 // Grades by age of the evidence when it was received (SPEC.md "Grades").
 const (
-	ageB  = 24 * time.Hour
-	ageC  = 7 * 24 * time.Hour
-	ahead = 5 * time.Minute // a window that ends later than this after its reception
+	ageA    = 5 * time.Minute
+	ageB    = 24 * time.Hour
+	ageC    = 7 * 24 * time.Hour
+	ahead   = 5 * time.Minute  // a window that ends later than this after its reception
+	beacons = 30 * time.Minute // age of a nonce
 )
+
+// answered finds the newest nonce this leaf, or one before it, is known to
+// have been made after.
+func (in *incoming) answered() {
+	in.beacon = in.v.pos.beacon
+	if in.v.Issued == nil {
+		return
+	}
+	for _, h := range in.m.Beacon {
+		if at, ok := in.v.Issued(h); ok {
+			in.beacon = max(in.beacon, at.UnixMilli())
+		}
+	}
+}
 
 // grade says how good the accepted evidence is.
 func (in *incoming) grade(received time.Time) {
-	g := GradeB
+	in.answered()
+	g := GradeA
 	lower := func(to Grade, code string, args ...any) {
-		g = max(g, to) // 'B' < 'C' < 'D'
+		g = max(g, to) // 'A' < 'B' < 'C' < 'D'
 		in.note(code, args...)
 	}
 	if in.unexplained {
@@ -341,9 +420,16 @@ func (in *incoming) grade(received time.Time) {
 		lower(GradeD, "late", age.Round(time.Second), 7)
 	case age > ageB:
 		lower(GradeC, "late", age.Round(time.Second), 1)
+	case age > ageA:
+		lower(GradeB, "not-live", age.Round(time.Second))
 	}
-	if g == GradeB {
-		in.note("no-beacon")
+	switch since := in.m.End() - in.beacon; {
+	case in.beacon == 0:
+		lower(GradeB, "no-beacon")
+	case since > beacons.Milliseconds():
+		lower(GradeB, "old-beacon", (time.Duration(since) * time.Millisecond).Round(time.Second))
+	case since < -ahead.Milliseconds():
+		lower(GradeC, "before-beacon", (time.Duration(-since) * time.Millisecond).Round(time.Second))
 	}
 	in.res.Grade = g
 }

@@ -31,12 +31,20 @@ func attacks() []attack {
 		{"genesis key", WrongKey, "key-not-pinned", func(t *testing.T) (*Verifier, []byte) {
 			s := evidencetest.NewStream(t, 1, 0)
 			return follow(t, nil), lie(t, s.Deliveries[0], 1, func(l *liar) {
-				l.payload[22].(map[any]any)[uint64(2)] = []byte(pub(2))
+				l.payload[22].(map[any]any)[uint64(2)] = pub(2).Bytes()
 			})
 		}},
 		{"signature", Altered, "signature", func(t *testing.T) (*Verifier, []byte) {
 			s := evidencetest.NewStream(t, 1, 3)
 			return follow(t, s.Meta, s.Deliveries[:3]...), lie(t, s.Deliveries[3], 2, func(*liar) {})
+		}},
+		{"rotation", Forked, "rotation-uncommitted", func(t *testing.T) (*Verifier, []byte) {
+			s := evidencetest.NewStreamOf(t, evidencetest.Signer(1), evidencetest.Signer(3), 1)
+			s.Rotate(t, evidencetest.Signer(3), evidencetest.Signer(4))
+			thief := evidencetest.Signer(5).Public()
+			return follow(t, nil, s.Deliveries[:3]...), lie(t, s.Deliveries[3], 1, func(l *liar) {
+				l.payload[22].(map[any]any)[uint64(2)] = thief.Public
+			})
 		}},
 		{"log", WrongKey, "other-log", at(3, func(t *testing.T, l *liar) { l.payload[2].([]byte)[0] ^= 1 })},
 		{"known index", Replayed, "replayed", func(t *testing.T) (*Verifier, []byte) {
@@ -51,7 +59,7 @@ func attacks() []attack {
 			s, other := evidencetest.NewStream(t, 1, 1), evidencetest.NewStream(t, 1, 0)
 			d, err := other.Writer.Config(evidencetest.Point(1), evidencetest.Small(), evidence.Hash{1})
 			other.Add(t, d, err)
-			return follow(t, other.Writer.Meta(), s.Deliveries[:2]...), s.Deliveries[2]
+			return follow(t, other.Writer.Meta().Encode(), s.Deliveries[:2]...), s.Deliveries[2]
 		}},
 		{"contiguous index", Gap, "missing", func(t *testing.T) (*Verifier, []byte) {
 			s := evidencetest.NewStream(t, 1, 3)
@@ -71,7 +79,7 @@ func attacks() []attack {
 			}
 			anchor := other.Writer.Anchor()
 			other.Window(t)
-			d, err := evidence.FilterDelivery(nil, other.Deliveries[len(other.Deliveries)-1], nil, &anchor)
+			d, err := evidence.FilterDelivery(nil, other.Deliveries[len(other.Deliveries)-1], evidence.Granted("", nil), &anchor)
 			if err != nil {
 				t.Fatal(err)
 			}

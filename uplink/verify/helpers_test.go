@@ -2,7 +2,6 @@ package verify
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"testing"
 	"time"
@@ -38,6 +37,13 @@ func encode(t testing.TB, v any) []byte {
 	return b
 }
 
+func decode(t testing.TB, b []byte, v any) {
+	t.Helper()
+	if err := cbor.Unmarshal(b, v); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // lie signs an edited copy of a delivery with the key of the given seed.
 func lie(t testing.TB, delivery []byte, key byte, edit func(l *liar)) []byte {
 	t.Helper()
@@ -53,7 +59,7 @@ func lie(t testing.TB, delivery []byte, key byte, edit func(l *liar)) []byte {
 		l.blocks[uint64(b.Channel)] = bytes.Clone(b.Bytes)
 	}
 	edit(&l)
-	sign1, err := evidence.NewEd25519Signer(evidencetest.Key(key), "file").Sign(encode(t, l.payload))
+	sign1, err := evidence.Sign1(evidencetest.Signer(key), encode(t, l.payload))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +91,7 @@ func (l *liar) reblock(t testing.TB, ch uint64, edit func(parts []any)) {
 	l.blocks[ch] = encode(t, parts)
 }
 
-func pub(key byte) ed25519.PublicKey { return evidencetest.Key(key).Public().(ed25519.PublicKey) }
+func pub(key byte) evidence.PublicKey { return evidencetest.PublicKey(key) }
 
 // follow makes a verifier that has accepted deliveries.
 func follow(t testing.TB, meta []byte, deliveries ...[]byte) *Verifier {

@@ -32,7 +32,7 @@ func TestForeignReader(t *testing.T) {
 		data := evidencetest.SmallWindow(k)
 		data[evidence.Energy][0].Codes = [][]evidence.Code{{evidence.TooFast, evidence.Backwards, evidence.Skipped}}
 		data[evidence.Energy][1].Codes = [][]evidence.Code{{evidence.Frozen, evidence.Stale, evidence.Suspect}}
-		d, err := s.Writer.Window(evidencetest.Event(k, evidencetest.SmallMS), data)
+		d, err := s.Writer.Window(evidencetest.Event(k, evidencetest.SmallMS), data, nil)
 		s.Add(t, d, err)
 	}
 	d, err = s.Writer.Events(evidencetest.Point(23), []evidence.Happening{
@@ -78,9 +78,9 @@ func TestForeignReader(t *testing.T) {
 			t.Errorf("%s: %d events, here 3", name, got.Events)
 		}
 		if got.Leaves != summary.Leaves || got.Windows != summary.Windows || got.Values != values || got.Sum != sum ||
-			got.Root != s.Writer.Anchor().Root().String() {
+			got.Root != s.Writer.Anchor().Root(evidence.SuiteEd25519).String() {
 			t.Errorf("%s: %s, here %d leaves, %d windows, %d values, sum %d, root %s", name, out,
-				summary.Leaves, summary.Windows, values, sum, s.Writer.Anchor().Root())
+				summary.Leaves, summary.Windows, values, sum, s.Writer.Anchor().Root(evidence.SuiteEd25519))
 		}
 		for _, at := range []int{len(file) / 3, len(file) / 2, len(file) - 2} {
 			bad := slices.Clone(file)
@@ -98,7 +98,7 @@ func foreign(t *testing.T, file []byte) ([]byte, error) {
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/usr/bin/python3", "../evidence/interop/verify.py", path, evidence.FormatPublicKey(pub(1)))
+	cmd := exec.Command("/usr/bin/python3", "../evidence/interop/verify.py", path, pub(1).String())
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"crypto/ed25519"
 	"fmt"
 	"strconv"
 
@@ -33,6 +32,14 @@ func wording(code string) (en, zh string) {
 		return "signed by another key: the leaf claims log %s and does not verify under the pinned key %s", "由其他密钥签名：该记录自称属于日志 %s，用登记的密钥 %s 验证不通过"
 	case "signature":
 		return "leaf %d: the signature does not fit the bytes under the pinned key: altered after signing, or signed by another key", "记录 %d：用登记的密钥验证，签名与内容不符：签名后被改动，或由其他密钥签名"
+	case "signature-or-rotation":
+		return "leaf %d: the signature does not verify under the newest key known here; leaves before it are missing, and one of them may have put another key in force", "记录 %d：用此处已知的最新密钥验证不通过；此前有记录缺失，其中可能含有密钥轮换"
+	case "retired-key":
+		return "leaf %d is signed with key %s, whose time was over; in force is %s", "记录 %d 使用已停用的密钥 %s 签名；当前有效的密钥是 %s"
+	case "rotation-unchecked":
+		return "leaf %d puts another key in force, and the genesis leaf that its predecessor's commitment leads back to was not received", "记录 %d 启用了新的密钥，但未收到可追溯其承诺的创世记录"
+	case "rotation-uncommitted":
+		return "leaf %d puts key %s in force, to which the key before had not committed; both statements are signed and contradict each other", "记录 %d 启用密钥 %s，但此前的密钥并未承诺该密钥；两份已签名的陈述相互矛盾"
 	case "other-log":
 		return "the leaf belongs to log %s of the same key, followed is log %s", "该记录属于同一密钥的另一日志 %s，当前核验的是日志 %s"
 	case "replayed":
@@ -83,8 +90,14 @@ func wording(code string) (en, zh string) {
 		return "the window ends %s after it was received: the box's clock or this verifier's clock is wrong", "该时段的结束时间比接收时间晚 %s：设备时钟或验证方时钟有误"
 	case "late":
 		return "received %s after the end of the window (limit for a better grade: %d days)", "在时段结束 %s 后才收到（更高等级的期限：%d 天）"
+	case "not-live":
+		return "received %s after the end of the window (limit for grade A: 5 minutes)", "在时段结束 %s 后收到（A 级的期限：5 分钟）"
 	case "no-beacon":
-		return "no challenge of a lender was answered in this window, so the grade is B at best", "该时段内没有回应出借方的质询，因此等级最高为 B"
+		return "nothing here shows that the window was made after a known moment: no nonce of this lender was answered in it or before, so the grade is B at best", "没有资料表明该时段形成于某一已知时刻之后：其中及此前均未回应本出借方的随机数，因此等级最高为 B"
+	case "old-beacon":
+		return "the newest nonce answered was %s old at the end of the window (limit for grade A: 30 minutes)", "所回应的最新随机数在时段结束时已有 %s（A 级的期限：30 分钟）"
+	case "before-beacon":
+		return "the window claims to end %s before a nonce it answers was issued: the box's clock or the lender's is wrong", "该时段声称的结束时间比其所回应的随机数的发出时间早 %s：设备或出借方的时钟有误"
 	case "loss-declared":
 		return "the box states that it no longer has leaves %d to %d: %s", "设备声明已不再保存记录 %d 至 %d：%s"
 	case "cut-short":
@@ -120,9 +133,7 @@ func newReason(code string, args ...any) Reason {
 
 // KeyAssumed is the reason to add where a caller, for want of a pinned key,
 // pinned the one a bundle names itself.
-func KeyAssumed(key ed25519.PublicKey) Reason {
-	return newReason("key-assumed", evidence.FormatPublicKey(key))
-}
+func KeyAssumed(key evidence.PublicKey) Reason { return newReason("key-assumed", key) }
 
 func channelZh(ch evidence.Channel) string {
 	names := [...]string{1: "电能", "功率", "电压/电流", "无功/功率因数", "频率", "采集时刻", "汇总", "设备状态", "水/气", "原始报文"}

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"crypto/ed25519"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -18,9 +17,9 @@ type savedState struct {
 	_          struct{} `cbor:",toarray"`
 	Version    uint64
 	Log        evidence.LogID
-	Genesis    []byte // COSE_Sign1 of the meta message, empty for none
-	Announced  []byte
+	Meta       []byte // the meta message, empty for none
 	Dictionary []byte // COSE_Sign1 in force, empty for none
+	Epochs     []savedEpoch
 
 	Started, Rooted, Whole, DictSure bool
 
@@ -33,6 +32,18 @@ type savedState struct {
 	Boot, Uptime uint64
 	End          int64
 	Unexplained  bool
+	Beacon       int64
+
+	Counter    uint64
+	HasCounter bool
+}
+
+type savedEpoch struct {
+	_         struct{} `cbor:",toarray"`
+	N         uint64
+	Leaf      evidence.Hash
+	Record    evidence.KeyRecord
+	Successor []byte // empty for none
 }
 
 // State encodes where the verifier stands, for Restore: some ten kilobytes,
@@ -43,12 +54,21 @@ func (v *Verifier) State() []byte {
 	if err != nil {
 		panic(err) // the options are constants
 	}
+	var epochs []savedEpoch
+	for _, e := range v.epochs {
+		s := savedEpoch{N: e.n, Leaf: e.leaf, Record: e.record}
+		if e.successor != nil {
+			s.Successor = e.successor[:]
+		}
+		epochs = append(epochs, s)
+	}
 	b, err := enc.Marshal(savedState{
 		Version: stateVersion, Log: v.log,
-		Genesis: v.meta.genesis, Announced: v.meta.dict.sign1, Dictionary: p.dict.sign1,
+		Meta: v.meta.raw, Dictionary: p.dict.sign1, Epochs: epochs,
 		Started: p.started, Rooted: p.rooted, Whole: p.whole, DictSure: p.dictSure,
 		Next: p.next, Tree: p.tree, Seqs: p.seqs, Stored: p.stored, Recent: p.recent.leaves,
 		Boot: p.boot, Uptime: p.uptime, End: p.end, Unexplained: p.unexplained,
+		Beacon: p.beacon, Counter: p.counter, HasCounter: p.hasCounter,
 	})
 	if err != nil {
 		panic(err) // plain values always encode
@@ -58,7 +78,7 @@ func (v *Verifier) State() []byte {
 
 // Restore continues from a State under the same pinned key. Seen is to be set
 // again by the caller.
-func Restore(key ed25519.PublicKey, state []byte) (*Verifier, error) {
+func Restore(key evidence.PublicKey, state []byte) (*Verifier, error) {
 	const where = "verifier state"
 	var s savedState
 	if err := cbor.Unmarshal(state, &s); err != nil {
@@ -74,16 +94,19 @@ func Restore(key ed25519.PublicKey, state []byte) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(s.Genesis) > 0 {
-		if err := v.Meta(evidence.EncodeMeta(s.Genesis, s.Announced)); err != nil {
+	if len(s.Meta) > 0 {
+		if err := v.Meta(s.Meta); err != nil {
 			return nil, fmt.Errorf("%s: %w", where, err)
 		}
+	}
+	if err := v.restoreEpochs(s.Epochs); err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	p := &v.pos
 	if len(s.Dictionary) > 0 {
 		leaf, err := evidence.ParseLeaf(s.Dictionary)
 		if err == nil {
-			err = leaf.VerifySignature(key)
+			err = leaf.VerifySignature(keyAt(v.epochs, leaf.Manifest.N))
 		}
 		if err == nil && leaf.Manifest.Dictionary() == nil {
 			err = &evidence.FormatError{Where: "dictionary leaf", Why: "holds no dictionary"}
@@ -97,6 +120,7 @@ func Restore(key ed25519.PublicKey, state []byte) (*Verifier, error) {
 	p.started, p.rooted, p.whole, p.dictSure = s.Started, s.Rooted, s.Whole, s.DictSure
 	p.next, p.tree, p.recent = s.Next, s.Tree, recent{leaves: s.Recent}
 	p.boot, p.uptime, p.end, p.unexplained = s.Boot, s.Uptime, s.End, s.Unexplained
+	p.beacon, p.counter, p.hasCounter = s.Beacon, s.Counter, s.HasCounter
 	if s.Seqs != nil {
 		p.seqs = s.Seqs
 	}
@@ -104,4 +128,28 @@ func Restore(key ed25519.PublicKey, state []byte) (*Verifier, error) {
 		p.stored = s.Stored
 	}
 	return v, nil
+}
+
+// restoreEpochs takes the keys the stream has put in force. They are this
+// lender's own memory; only that they begin with the pinned key is checked.
+func (v *Verifier) restoreEpochs(saved []savedEpoch) error {
+	var epochs []epoch
+	for i, s := range saved {
+		e := epoch{n: s.N, leaf: s.Leaf, record: s.Record, key: s.Record.Key()}
+		if len(s.Successor) > 0 {
+			if len(s.Successor) != len(evidence.Hash{}) {
+				return &evidence.FormatError{Where: "epoch", Why: "the commitment is no hash"}
+			}
+			h := evidence.Hash(s.Successor)
+			e.successor = &h
+		}
+		if e.key.IsZero() || i == 0 && e.key != v.key || i > 0 && e.n <= epochs[i-1].n {
+			return &evidence.FormatError{Where: "epoch", Why: "the keys do not follow from the pinned one"}
+		}
+		epochs = append(epochs, e)
+	}
+	if len(epochs) > len(v.epochs) {
+		v.epochs = epochs
+	}
+	return nil
 }

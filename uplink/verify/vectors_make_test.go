@@ -3,7 +3,9 @@ package verify
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"io"
+	"math/big"
 	"slices"
 	"testing"
 
@@ -48,6 +50,28 @@ func sign19(t *testing.T, delivery []byte) []byte {
 	})
 }
 
+// signES256As9 signs under the number RFC 9864 gives ES256.
+func signES256As9(t testing.TB, key evidence.Signer, payload []byte) []byte {
+	t.Helper()
+	h := cose.Headers{Protected: cose.ProtectedHeader{cose.HeaderLabelAlgorithm: cose.Algorithm(-9)}}
+	b, err := cose.Sign1(nil, alg9{key}, h, payload, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig := b[len(b)-32:]
+	n := elliptic.P256().Params().N
+	if s := new(big.Int).SetBytes(sig); s.Cmp(new(big.Int).Rsh(n, 1)) > 0 {
+		s.Sub(n, s).FillBytes(sig)
+	}
+	return b
+}
+
+type alg9 struct{ key evidence.Signer }
+
+func (alg9) Algorithm() cose.Algorithm { return -9 }
+
+func (a alg9) Sign(_ io.Reader, content []byte) ([]byte, error) { return a.key.Sign(content) }
+
 func flipPayload(t *testing.T, delivery []byte) []byte {
 	return rewrap(t, delivery, func(d *evidence.UnverifiedDelivery) []byte {
 		b := slices.Clone(d.Sign1)
@@ -62,7 +86,7 @@ func swapKeys(t *testing.T, delivery []byte) []byte {
 	return rewrap(t, delivery, func(d *evidence.UnverifiedDelivery) []byte {
 		// a8 | 01 01 | 02 50 ...: the type, then the 16 bytes of the log id.
 		p := slices.Concat(d.Payload[:1], d.Payload[3:3+18], d.Payload[1:3], d.Payload[21:])
-		b, err := evidence.NewEd25519Signer(evidencetest.Key(1), "file").Sign(p)
+		b, err := evidence.Sign1(evidencetest.Signer(1), p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +111,7 @@ func unprotected(t *testing.T, delivery []byte) []byte {
 
 func withAnchor(t *testing.T, delivery []byte, a evidence.Anchor) []byte {
 	t.Helper()
-	b, err := evidence.FilterDelivery(nil, delivery, nil, &a)
+	b, err := evidence.FilterDelivery(nil, delivery, evidence.Granted("", nil), &a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,11 +120,11 @@ func withAnchor(t *testing.T, delivery []byte, a evidence.Anchor) []byte {
 
 func receiptVector(t *testing.T, s *evidencetest.Stream) vector {
 	t.Helper()
-	r := evidence.Receipt{Log: s.Writer.LogID(), N: 10, Root: s.Writer.Anchor().Root(),
+	r := evidence.Receipt{Log: s.Writer.LogID(), N: 10, Root: s.Writer.Anchor().Root(evidence.SuiteEd25519),
 		Channels: map[evidence.Channel]uint64{evidence.Energy: 5}, ReceivedAt: evidencetest.Start + 200_000, Status: "ok",
 		Nonce: bytes.Repeat([]byte{7}, 16)}
 	sign := func(key byte, r evidence.Receipt) []byte {
-		b, err := evidence.SignReceipt(evidencetest.Key(key), r)
+		b, err := evidence.SignReceipt(evidencetest.Signer(key), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +133,7 @@ func receiptVector(t *testing.T, s *evidencetest.Stream) vector {
 	good := sign(9, r)
 	flipped := slices.Clone(good)
 	flipped[len(flipped)-70] ^= 1
-	return vector{name: "receipt", kind: "receipt", key: evidence.FormatPublicKey(pub(9)),
+	return vector{name: "receipt", kind: "receipt", key: pub(9).String(),
 		about:  "a receipt; one for an empty log; one by another key; one changed; one with a byte too many; a leaf instead",
 		expect: []string{"ok", "ok", "signature", "signature", "format", "format"},
 		messages: [][]byte{good, sign(9, evidence.Receipt{Log: r.Log, Empty: true, ReceivedAt: r.ReceivedAt, Status: "gap"}),
@@ -122,7 +146,7 @@ func signLeafAsReceipt(t *testing.T, s *evidencetest.Stream) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := evidence.NewEd25519Signer(evidencetest.Key(9), "").Sign(d.Payload)
+	b, err := evidence.Sign1(evidencetest.Signer(9), d.Payload)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +161,7 @@ func bundleVector(t *testing.T, s *evidencetest.Stream, anchors []evidence.Ancho
 	edited[len(edited)-1] ^= 2
 	shifted := slices.Clone(part)
 	shifted[bytes.Index(shifted, anchors[4].Hashes[0][:])] ^= 1
-	return vector{name: "bundle", kind: "bundle", key: evidence.FormatPublicKey(pub(1)),
+	return vector{name: "bundle", kind: "bundle", key: pub(1).String(),
 		about:    "a whole log; leaves 4 to 6; cut short; one value changed; the anchor changed; another file; an empty file",
 		expect:   []string{"verified/loss-declared", "verified", "unreadable/cut-short", "altered/block-digest", "gap/anchor-mismatch", "not-a-bundle", "not-a-bundle"},
 		messages: [][]byte{whole, part, part[:len(part)-9], edited, shifted, []byte("PK\x03\x04 not this"), {}}}

@@ -8,7 +8,6 @@
 package verify
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"time"
@@ -114,6 +113,7 @@ type Result struct {
 	// for leaves of other types, and where the dictionary is not at hand.
 	Manifest *evidence.Manifest
 	Window   *Window
+	Record   *evidence.Record // of a record leaf, where it was disclosed
 }
 
 // Range is a stretch of leaf indexes, both ends included.
@@ -132,18 +132,34 @@ type Verifier struct {
 	// forked. It must answer from what was accepted.
 	Seen func(n uint64) (evidence.Hash, bool)
 
-	key  ed25519.PublicKey
-	log  evidence.LogID
-	meta metaLeaves
-	pos  position
+	// Issued, where set, says when a nonce was given out, by its hash: the
+	// windows that answer it were made after that. It must know only what the
+	// caller, or a lender it believes, has given out.
+	Issued func(evidence.NonceHash) (at time.Time, ok bool)
+
+	key    evidence.PublicKey // pinned: of the genesis leaf
+	log    evidence.LogID
+	meta   metaLeaves
+	epochs []epoch // by n; none before the genesis leaf is known
+	pos    position
 
 	leafChecks, blockChecks []check
 }
 
 // metaLeaves are the signed leaves a verifier was given beside the stream.
 type metaLeaves struct {
-	genesis []byte
-	dict    dictionaryLeaf
+	raw  []byte // as encoded, nil before the first
+	dict dictionaryLeaf
+}
+
+// epoch is a key and the leaf that put it in force: it signs the leaves after
+// that one, up to the next rotation (and the genesis leaf itself).
+type epoch struct {
+	n         uint64
+	leaf      evidence.Hash // of the rotation leaf; zero for the genesis
+	key       evidence.PublicKey
+	successor *evidence.Hash // nil: this key is never rotated
+	record    evidence.KeyRecord
 }
 
 // dictionaryLeaf is a dictionary and the signed leaf it came from.
@@ -172,14 +188,19 @@ type position struct {
 	boot, uptime uint64
 	end          int64 // Unix ms, end of the newest window
 	unexplained  bool  // since a restart no boot leaf explains
+	beacon       int64 // Unix ms, when the newest nonce answered so far was issued; 0 = none
+
+	counter    uint64 // newest certified value
+	hasCounter bool
 }
 
-// New follows the log that key signs. meta is the retained meta message, or
-// nil when the stream begins with the genesis leaf. Errors: ErrWrongKey,
-// evidence.ErrSignature, evidence.ErrVersion, *evidence.FormatError.
-func New(key ed25519.PublicKey, meta []byte) (*Verifier, error) {
-	if len(key) != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("pinned key: %d bytes, want %d", len(key), ed25519.PublicKeySize)
+// New follows the log whose genesis leaf names key. meta is the retained meta
+// message, or nil when the stream begins with the genesis leaf. Errors:
+// ErrWrongKey, ErrRotation, evidence.ErrSignature, evidence.ErrVersion,
+// *evidence.FormatError.
+func New(key evidence.PublicKey, meta []byte) (*Verifier, error) {
+	if key.IsZero() {
+		return nil, errors.New("no key is pinned")
 	}
 	v := &Verifier{
 		key:        key,
@@ -192,34 +213,88 @@ func New(key ed25519.PublicKey, meta []byte) (*Verifier, error) {
 	return v, v.Meta(meta)
 }
 
-// Meta takes over a newer retained meta message of the same log, so that a
-// dictionary is at hand after a gap. On error nothing has changed.
+// ErrRotation says that a key was put in force that the one before had not
+// committed to.
+var ErrRotation = errors.New("the log has a key that its predecessor did not commit to")
+
+// Meta takes over a newer retained meta message of the same log, so that
+// dictionary and keys are at hand after a gap. On error nothing has changed.
 func (v *Verifier) Meta(meta []byte) error {
-	genesis, dict, err := evidence.ParseMeta(meta)
+	m, err := evidence.ParseMeta(meta)
 	if err != nil {
 		return err
 	}
-	if !v.key.Equal(ed25519.PublicKey(genesis.Manifest.Genesis.Key.Public)) {
+	if v.key != m.Genesis.Manifest.Genesis.Key.Key() {
 		return ErrWrongKey
 	}
-	for _, leaf := range []*evidence.UnverifiedLeaf{&genesis, &dict} {
-		if err := leaf.VerifySignature(v.key); err != nil {
-			return fmt.Errorf("meta, leaf %d: %w", leaf.Manifest.N, err)
+	epochs := []epoch{genesisEpoch(&m.Genesis.Manifest)}
+	if err := m.Genesis.VerifySignature(v.key); err != nil {
+		return fmt.Errorf("meta, leaf 0: %w", err)
+	}
+	for i := range m.Rotations {
+		r, last := &m.Rotations[i], &epochs[len(epochs)-1]
+		if err := r.VerifySignature(last.key); err != nil {
+			return fmt.Errorf("meta, leaf %d: %w", r.Manifest.N, err)
 		}
+		if !last.leadsTo(r.Manifest.Rotation) {
+			return fmt.Errorf("meta, leaf %d: %w", r.Manifest.N, ErrRotation)
+		}
+		epochs = append(epochs, rotationEpoch(&r.Manifest, r.Hash()))
 	}
-	if v.log != (evidence.LogID{}) && v.log != genesis.Manifest.Log {
-		return fmt.Errorf("meta of log %s, following log %s", genesis.Manifest.Log, v.log)
+	if err := m.Dictionary.VerifySignature(keyAt(epochs, m.Dictionary.Manifest.N)); err != nil {
+		return fmt.Errorf("meta, leaf %d: %w", m.Dictionary.Manifest.N, err)
 	}
-	v.log = genesis.Manifest.Log
-	v.meta = metaLeaves{
-		genesis: append([]byte(nil), genesis.Sign1...),
-		dict:    newDictionaryLeaf(&dict),
+	if log := m.Genesis.Manifest.Log; v.log != (evidence.LogID{}) && v.log != log {
+		return fmt.Errorf("meta of log %s, following log %s", log, v.log)
+	}
+	v.log = m.Genesis.Manifest.Log
+	v.meta = metaLeaves{raw: append([]byte(nil), meta...), dict: newDictionaryLeaf(&m.Dictionary)}
+	if len(epochs) > len(v.epochs) {
+		v.epochs = epochs
 	}
 	return nil
 }
 
+func genesisEpoch(m *evidence.Manifest) epoch {
+	g := m.Genesis
+	return epoch{key: g.Key.Key(), successor: g.Successor, record: g.Key}
+}
+
+func rotationEpoch(m *evidence.Manifest, leaf evidence.Hash) epoch {
+	r := m.Rotation
+	return epoch{n: m.N, leaf: leaf, key: r.Key.Key(), successor: &r.Successor, record: r.Key}
+}
+
+// leadsTo reports whether r's key is the successor e has committed to.
+func (e *epoch) leadsTo(r *evidence.Rotation) bool {
+	return e.successor != nil && *e.successor == r.Key.Digest()
+}
+
+// keyAt is the key whose epoch covers leaf n.
+func keyAt(epochs []epoch, n uint64) (key evidence.PublicKey) {
+	for i := range epochs {
+		if i == 0 || epochs[i].n < n {
+			key = epochs[i].key
+		}
+	}
+	return key
+}
+
 func newDictionaryLeaf(l *evidence.UnverifiedLeaf) dictionaryLeaf {
 	return dictionaryLeaf{n: l.Manifest.N, leaf: l.Hash(), sign1: append([]byte(nil), l.Sign1...), Dictionary: l.Manifest.Dictionary()}
+}
+
+// Signed reports whether the key whose epoch covers its index signed d.
+func (v *Verifier) Signed(d *evidence.UnverifiedDelivery) bool {
+	return d.VerifySignature(v.keyAt(d.Manifest.N)) == nil
+}
+
+// keyAt is the key whose epoch covers leaf n, as far as is known.
+func (v *Verifier) keyAt(n uint64) evidence.PublicKey {
+	if len(v.epochs) == 0 {
+		return v.key
+	}
+	return keyAt(v.epochs, n)
 }
 
 // Log is the log followed; zero before the first leaf when New got no meta.
@@ -283,13 +358,23 @@ func (v *Verifier) advance(in *incoming, withBlocks bool) {
 	p.started, p.next, p.rooted = true, m.N+1, in.rooted
 	if in.rooted {
 		p.tree = in.tree
-		p.tree.Append(in.leaf)
+		p.tree.Append(v.key.Suite(), in.leaf)
 	}
 	if m.Dictionary() != nil {
 		p.dict, p.dictSure = newDictionaryLeaf(&in.d.UnverifiedLeaf), true
 	} else if in.dict != nil {
 		p.dict, p.dictSure = *in.dict, true
 	}
+	switch last := len(v.epochs) - 1; {
+	case m.Genesis != nil && last < 0:
+		v.epochs = []epoch{genesisEpoch(m)}
+	case m.Rotation != nil && (last < 0 || m.N > v.epochs[last].n):
+		v.epochs = append(v.epochs, rotationEpoch(m, in.leaf))
+	}
+	if m.Counter != nil && in.counted {
+		p.counter, p.hasCounter = in.counter, true
+	}
+	p.beacon = in.beacon
 	for ch, cd := range m.Channels {
 		p.seqs[ch] = cd.Seq + 1
 	}
@@ -312,7 +397,7 @@ func (v *Verifier) Receipt() evidence.Receipt {
 	p := &v.pos
 	r := evidence.Receipt{Log: v.log, Empty: p.tree.N == 0, Channels: map[evidence.Channel]uint64{}}
 	if !r.Empty {
-		r.N, r.Root = p.tree.N-1, p.tree.Root()
+		r.N, r.Root = p.tree.N-1, p.tree.Root(v.key.Suite())
 	}
 	for ch, seq := range p.stored {
 		r.Channels[ch] = seq

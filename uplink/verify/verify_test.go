@@ -17,7 +17,7 @@ func TestStreamVerifies(t *testing.T) {
 	s.Add(t, d, err)
 	d, err = s.Writer.Loss(evidencetest.Point(6), []evidence.LostRange{{Lo: 2, Hi: 3, Reason: "quota"}})
 	s.Add(t, d, err)
-	d, err = s.Writer.Window(evidencetest.Event(6, evidencetest.SmallMS), evidencetest.SmallWindow(6))
+	d, err = s.Writer.Window(evidencetest.Event(6, evidencetest.SmallMS), evidencetest.SmallWindow(6), nil)
 	s.Add(t, d, err)
 	d, err = s.Writer.Shutdown(evidencetest.Point(7), "SIGTERM")
 	s.Add(t, d, err)
@@ -38,7 +38,7 @@ func TestStreamVerifies(t *testing.T) {
 	if want := 7*15 - 2*2; readings != want {
 		t.Errorf("%d readings, want %d", readings, want)
 	}
-	if r := v.Receipt(); r.Empty || r.N != s.Writer.N()-1 || r.Root != s.Writer.Anchor().Root() || r.Channels[evidence.Energy] != 6 {
+	if r := v.Receipt(); r.Empty || r.N != s.Writer.N()-1 || r.Root != s.Writer.Anchor().Root(evidence.SuiteEd25519) || r.Channels[evidence.Energy] != 6 {
 		t.Errorf("receipt %+v", r)
 	}
 }
@@ -143,7 +143,7 @@ func TestGrades(t *testing.T) {
 		s := evidencetest.NewStream(t, 1, 1)
 		e := evidencetest.Event(1, evidencetest.SmallMS)
 		e.Boot, e.UptimeMS = 2, 5
-		d, err := s.Writer.Window(e, evidencetest.SmallWindow(1))
+		d, err := s.Writer.Window(e, evidencetest.SmallWindow(1), nil)
 		s.Add(t, d, err)
 		e = evidencetest.Point(2)
 		e.Boot, e.UptimeMS = 3, 0
@@ -170,7 +170,7 @@ func TestGapAndAnchor(t *testing.T) {
 		s.Window(t)
 	}
 	all := []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing}
-	anchored, err := evidence.FilterDelivery(nil, s.Deliveries[5], all, &anchors[5])
+	anchored, err := evidence.FilterDelivery(nil, s.Deliveries[5], evidence.Granted("", all), &anchors[5])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,10 +195,10 @@ func TestGapAndAnchor(t *testing.T) {
 	if res = v.Next(s.Deliveries[6], soon(s.Deliveries[6])); res.Verdict != Gap || res.Missing != nil {
 		t.Errorf("after an unanchored gap: %s %v", res.Verdict, res.Reasons)
 	}
-	if r := v.Receipt(); r.N != 2 || r.Root != anchors[3].Root() {
+	if r := v.Receipt(); r.N != 2 || r.Root != anchors[3].Root(evidence.SuiteEd25519) {
 		t.Errorf("receipt after an unanchored gap: %+v", r)
 	}
-	anchored, _ = evidence.FilterDelivery(nil, s.Deliveries[7], all, &anchors[7])
+	anchored, _ = evidence.FilterDelivery(nil, s.Deliveries[7], evidence.Granted("", all), &anchors[7])
 	if res = v.Next(anchored, soon(anchored)); res.Verdict != Verified {
 		t.Errorf("anchored later: %s %v", res.Verdict, res.Reasons)
 	}
@@ -218,7 +218,7 @@ func TestGapAndAnchor(t *testing.T) {
 func TestFewerChannels(t *testing.T) {
 	s := evidencetest.NewStream(t, 1, 2)
 	v := follow(t, s.Meta, s.Deliveries[:2]...)
-	d, err := evidence.FilterDelivery(nil, s.Deliveries[2], []evidence.Channel{evidence.Energy}, nil)
+	d, err := evidence.FilterDelivery(nil, s.Deliveries[2], evidence.Granted("", []evidence.Channel{evidence.Energy}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +337,7 @@ func TestDictionaryChange(t *testing.T) {
 	d, err := s.Writer.Config(evidencetest.Point(1), next, evidence.Hash{1})
 	s.Add(t, d, err)
 	anchor := s.Writer.Anchor()
-	d, err = s.Writer.Window(evidencetest.Event(1, evidencetest.SmallMS), evidencetest.SmallWindow(1))
+	d, err = s.Writer.Window(evidencetest.Event(1, evidencetest.SmallMS), evidencetest.SmallWindow(1), nil)
 	s.Add(t, d, err)
 
 	names := func(res Result) (n []string) {
@@ -351,7 +351,7 @@ func TestDictionaryChange(t *testing.T) {
 		t.Errorf("after the config leaf: %s %v", res.Verdict, res.Reasons)
 	}
 
-	anchored, err := evidence.FilterDelivery(nil, s.Deliveries[4], []evidence.Channel{evidence.Energy}, &anchor)
+	anchored, err := evidence.FilterDelivery(nil, s.Deliveries[4], evidence.Granted("", []evidence.Channel{evidence.Energy}), &anchor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +360,7 @@ func TestDictionaryChange(t *testing.T) {
 		t.Errorf("config leaf missed: %s %v", res.Verdict, res.Reasons)
 	}
 	v = follow(t, stale, s.Deliveries[:3]...)
-	if err := v.Meta(s.Writer.Meta()); err != nil {
+	if err := v.Meta(s.Writer.Meta().Encode()); err != nil {
 		t.Fatal(err)
 	}
 	if res := v.Next(anchored, soon(anchored)); res.Verdict != Gap || res.Window == nil || !slices.Contains(names(res), "kiln") {

@@ -1,7 +1,6 @@
 package assembly
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,7 +46,7 @@ func blameKey(site *configs.Site, id *identity.Identity, err error) error {
 	if !errors.Is(err, evidence.ErrSignature) {
 		return err
 	}
-	has := evidence.FormatPublicKey(id.Key.Public().(ed25519.PublicKey))
+	has := id.Public().String()
 	if signed := signedWith(site.Buffer.Directory); signed != "" && signed != has {
 		return &KeyError{Path: site.Key, Dir: site.Buffer.Directory, Has: has, Signed: signed}
 	}
@@ -62,5 +61,5 @@ func signedWith(dir string) string {
 		return ""
 	}
 	defer h.Close()
-	return evidence.FormatPublicKey(h.PublicKey())
+	return h.Current().String()
 }

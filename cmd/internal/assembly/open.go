@@ -2,7 +2,6 @@ package assembly
 
 import (
 	"context"
-	"crypto/ed25519"
 	"fmt"
 	"log/slog"
 	"time"
@@ -42,13 +41,13 @@ func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 		return nil, err
 	}
 	if created {
-		o.Log.Info("made the key of this box", "file", site.Key, "public", evidence.FormatPublicKey(id.Key.Public().(ed25519.PublicKey)))
+		o.Log.Info("made the key of this box", "file", site.Key, "public", id.Public())
 	}
 	s := agent.Site{
 		Lines: lines, Channels: channels(site.Channels),
 		Window: site.Window, Sync: site.Buffer.SyncInterval,
 		Dir: site.Buffer.Directory, Quota: int64(site.Buffer.Quota), Retention: site.Buffer.Retention,
-		Signer: evidence.NewEd25519Signer(id.Key, "file"), Salt: id.Salt,
+		Signer: id.Signer(), Salt: id.Salt,
 		ConfigDigest: site.Digest(), Software: o.Software, Drain: drainTime,
 		Log: o.Log, OnPoll: o.OnPoll,
 	}
@@ -84,9 +83,16 @@ func channels(names []configs.Channel) (cs []evidence.Channel) {
 
 func newShipper(l *configs.Lender, f agent.Feed, o Options) (*uplink.Shipper, error) {
 	log := o.Log.With("lender", string(l.Name))
+	var key evidence.PublicKey
+	if l.PublicKey != (configs.PublicKey{}) {
+		var err error
+		if key, err = evidence.ParsePublicKey(l.PublicKey.String()); err != nil {
+			return nil, fmt.Errorf("lender %s: %w", l.Name, err)
+		}
+	}
 	return uplink.New(uplink.Config{
-		Lender: string(l.Name), Log: f.Log, Grants: channels(l.Share),
-		Key: l.PublicKey[:], Ack: uplink.AckPolicy(l.Ack),
+		Lender: string(l.Name), Log: f.Log, Suite: f.Suite, Grants: channels(l.Share),
+		Key: key, Ack: uplink.AckPolicy(l.Ack),
 		Source: f.Source, Cursor: f.Cursor,
 		Logger: log,
 		Dial: func(ctx context.Context, will uplink.Will) (uplink.Session, error) {

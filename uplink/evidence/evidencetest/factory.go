@@ -20,6 +20,14 @@ func Key(seed byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
 }
 
+// Signer signs with Key(seed), and PublicKey is what verifies it.
+func Signer(seed byte) evidence.Signer { return evidence.NewEd25519Signer(Key(seed), "file") }
+
+// PublicKey is the public half of Key(seed).
+func PublicKey(seed byte) evidence.PublicKey {
+	return evidence.Ed25519PublicKey(Key(seed).Public().(ed25519.PublicKey))
+}
+
 // Secret is the epoch secret of every test log.
 func Secret() []byte { return []byte("test epoch secret, 32 bytes long") }
 

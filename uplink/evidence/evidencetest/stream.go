@@ -71,11 +71,23 @@ type Stream struct {
 }
 
 // NewStream seals genesis, boot and the given number of windows with the key
-// of the given seed.
+// of the given seed, in suite 1 and without a successor.
 func NewStream(t testing.TB, key byte, windows int) *Stream {
 	t.Helper()
-	w, first, err := evidence.NewWriter(evidence.NewEd25519Signer(Key(key), "file"), Secret(),
-		evidence.Genesis{Event: Point(0), Dictionary: Small()})
+	return NewStreamOf(t, Signer(key), nil, windows)
+}
+
+// NewStreamOf is NewStream with any key; the genesis commits to successor where
+// it is not nil.
+func NewStreamOf(t testing.TB, key, successor evidence.Signer, windows int) *Stream {
+	t.Helper()
+	g := evidence.Genesis{Event: Point(0), Dictionary: Small()}
+	if successor != nil {
+		record := successor.Public()
+		h := record.Digest()
+		g.Successor = &h
+	}
+	w, first, err := evidence.NewWriter(key, Secret(), g)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +98,7 @@ func NewStream(t testing.TB, key byte, windows int) *Stream {
 	for range windows {
 		s.Window(t)
 	}
-	s.Meta = w.Meta()
+	s.Meta = w.Meta().Encode()
 	return s
 }
 
@@ -106,10 +118,19 @@ func (s *Stream) Add(t testing.TB, delivery []byte, err error) {
 	s.Deliveries = append(s.Deliveries, append([]byte(nil), delivery...))
 }
 
+// Rotate puts next in force, which commits to after.
+func (s *Stream) Rotate(t testing.TB, next, after evidence.Signer) {
+	t.Helper()
+	record := after.Public()
+	d, err := s.Writer.Rotate(Point(len(s.Deliveries)-2), next, record.Digest())
+	s.Add(t, d, err)
+	s.Meta = s.Writer.Meta().Encode()
+}
+
 // Window seals one more window; number k is leaf k+2 in a plain stream.
 func (s *Stream) Window(t testing.TB) {
 	t.Helper()
 	k := len(s.Deliveries) - 2
-	d, err := s.Writer.Window(Event(k, SmallMS), SmallWindow(k))
+	d, err := s.Writer.Window(Event(k, SmallMS), SmallWindow(k), nil)
 	s.Add(t, d, err)
 }

@@ -1,0 +1,102 @@
+package evidence
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// wireRecord is the body of a record block (SPEC.md section 4.3).
+type wireRecord struct {
+	For     string          `cbor:"1,keyasint"`
+	Content cbor.RawMessage `cbor:"2,keyasint"`
+}
+
+// EncodeRecord builds the body of a record for one lender, by name, or with ""
+// for all of them. content is encoded as the record's type has it.
+func EncodeRecord(lender string, content any) ([]byte, error) {
+	if lender != "" && !ValidLender(lender) {
+		return nil, malformed("record", "for lender %.40q", lender)
+	}
+	raw, err := marshal(content)
+	if err != nil {
+		return nil, malformed("record", "%v", err)
+	}
+	b, err := marshal(wireRecord{For: lender, Content: raw})
+	if err == nil && len(b) > MaxRecord {
+		err = malformed("record", "%d bytes, limit %d", len(b), MaxRecord)
+	}
+	return b, err
+}
+
+// Record is a parsed record block. Its content is deterministic CBOR, and no
+// more is known of it.
+type Record struct {
+	Seq     uint64
+	For     string // the lender it concerns, "" for all
+	Content []byte // slice of the block
+}
+
+// ParseRecord takes apart a block of channel Records. The result aliases block.
+func ParseRecord(block []byte) (Record, error) {
+	const where = "record"
+	blk, body, err := splitBlock(block)
+	if err != nil {
+		return Record{}, err
+	}
+	var w wireRecord
+	switch {
+	case blk.Channel != Records:
+		return Record{}, malformed(where, "in a block of channel %d", blk.Channel)
+	case len(body) > MaxRecord:
+		return Record{}, malformed(where, "%d bytes, limit %d", len(body), MaxRecord)
+	}
+	if err := unmarshal(where, body, &w); err != nil {
+		return Record{}, err
+	}
+	if w.For != "" && !ValidLender(w.For) {
+		return Record{}, malformed(where, "for lender %.40q", w.For)
+	}
+	var any any
+	if err := codec().strict.Unmarshal(w.Content, &any); err != nil {
+		return Record{}, malformed(where, "content: %v", err)
+	}
+	if hasFloat(any) {
+		return Record{}, malformed(where, "a floating-point number in the content")
+	}
+	if err := canonical(where, w.Content, any); err != nil {
+		return Record{}, err
+	}
+	if err := canonical(where, body, w); err != nil {
+		return Record{}, err
+	}
+	at := bytes.LastIndex(body, w.Content) // it stands last
+	return Record{Seq: blk.Seq, For: w.For, Content: body[at:]}, nil
+}
+
+// Decode reads the content into v, refusing what v has no place for.
+func (r *Record) Decode(v any) error {
+	const where = "record content"
+	if err := unmarshal(where, r.Content, v); err != nil {
+		return err
+	}
+	return canonical(where, r.Content, v)
+}
+
+// hasFloat reports whether a decoded value holds a floating-point number.
+func hasFloat(v any) bool {
+	switch v := v.(type) {
+	case float64, float32:
+		return true
+	case []any:
+		return slices.ContainsFunc(v, hasFloat)
+	case map[any]any:
+		for k, e := range v {
+			if hasFloat(k) || hasFloat(e) {
+				return true
+			}
+		}
+	}
+	return false
+}
