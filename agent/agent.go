@@ -24,6 +24,8 @@ type Agent struct {
 	led     *ledger
 	seal    *sealer
 	damaged []string
+
+	questions []chan question // by line
 }
 
 // Open takes up the site's history in s.Dir, or begins it, and states what
@@ -56,12 +58,18 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 	if err != nil {
 		past.damaged = append(past.damaged, err.Error())
 	}
+	questions := make([]chan question, len(s.Lines))
+	for i := range questions {
+		questions[i] = make(chan question, evidence.MaxReads)
+	}
 	return &Agent{
-		site:    s,
-		led:     led,
-		damaged: past.damaged,
+		questions: questions,
+		site:      s,
+		led:       led,
+		damaged:   past.damaged,
 		seal: &sealer{
 			led: led, rec: newRecorder(s.Window, order), judge: newJudge(&s, before, ids.known), ids: ids, log: s.Log,
+			desk: newDesk(led.writer.Suite()),
 			sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict),
 		},
 	}, nil
@@ -91,8 +99,9 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	a.seal.rec.begin(time.Now())
 	first := 0
-	for _, line := range a.site.Lines {
-		p := &poller{line: line, first: first, rec: a.seal.rec, judge: a.seal.judge, ids: a.seal.ids, onPoll: a.site.OnPoll, log: a.site.Log}
+	for i, line := range a.site.Lines {
+		p := &poller{line: line, first: first, rec: a.seal.rec, judge: a.seal.judge, ids: a.seal.ids, onPoll: a.site.OnPoll, log: a.site.Log,
+			questions: a.questions[i]}
 		first += len(line.Meters)
 		workers.Go(func() { errs <- p.run(work) })
 	}
@@ -128,6 +137,27 @@ func (a *Agent) Run(ctx context.Context) error {
 	stopShip()
 	shipping.Wait()
 	return errors.Join(err, a.led.close())
+}
+
+// ask has a register read of a lender done between two polls. A meter the site
+// does not have is answered too.
+func (a *Agent) ask(r evidence.RegisterRead, tell func(readAnswer)) {
+	none := readAnswer{Meter: r.Meter, Table: r.Table, Address: r.Address, Count: r.Count, At: max(0, time.Now().UnixMilli()), Code: evidence.Absent}
+	for i, l := range a.site.Lines {
+		for j := range l.Meters {
+			if l.Meters[j].Name != r.Meter {
+				continue
+			}
+			select {
+			case a.questions[i] <- question{meter: j, read: r, tell: tell}:
+			default:
+				none.Code = evidence.Skipped
+				tell(none)
+			}
+			return
+		}
+	}
+	tell(none)
 }
 
 // newJudge tells the judge what there is on the site, the values an earlier run
@@ -193,7 +223,8 @@ func (a *Agent) shippers() ([]Shipper, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cursor of lender %s: %w", l.Name, err)
 		}
-		s, err := l.Ship(Feed{Log: a.LogID(), Suite: a.led.writer.Suite(), Source: a.led.source, Cursor: c})
+		heard := func(raw []byte, m evidence.Message) { a.seal.desk.heard(l.Name, raw, m, a.ask) }
+		s, err := l.Ship(Feed{Log: a.LogID(), Suite: a.led.writer.Suite(), Source: a.led.source, Cursor: c, Heard: heard})
 		if err != nil {
 			return nil, err
 		}

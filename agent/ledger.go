@@ -34,6 +34,7 @@ type ledger struct {
 	preamble []byte // the writer's state before the leaf being appended
 	boot     uint64
 	lost     []evidence.LostRange // dropped by quota, not yet stated in a leaf
+	clockSet bool                 // in this run, by something else than a time server
 }
 
 // past is what the log of an earlier run ends with.
@@ -252,7 +253,7 @@ func (l *ledger) event(start time.Time, duration time.Duration) evidence.Event {
 	return evidence.Event{
 		Start:       max(0, start.UnixMilli()),
 		Duration:    uint64(duration.Milliseconds()),
-		TimeFlag:    flag,
+		TimeFlag:    timeFlag(flag, start, l.clockSet),
 		TimeErrorMS: errorMS,
 		Boot:        l.boot,
 		UptimeMS:    uint64(uptime().Milliseconds()),
@@ -302,7 +303,7 @@ func (l *ledger) restart(p *past, software string) error {
 	lay := layoutOf(dict)
 	for _, w := range recovered(p.polls, len(dict.Meters)) {
 		w.end = max(w.start, w.last)
-		if err := l.window(w, &lay); err != nil {
+		if err := l.window(w, &lay, nil); err != nil {
 			return err
 		}
 		p.recordedTo = max(p.recordedTo, w.last)
@@ -339,11 +340,11 @@ func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) erro
 	return err
 }
 
-// window seals w.
-func (l *ledger) window(w *window, lay *layout) error {
+// window seals w; beacon are the nonces it answers.
+func (l *ledger) window(w *window, lay *layout, beacon []evidence.NonceHash) error {
 	length := time.Duration(w.end-w.start) * time.Millisecond
 	return l.leaf(func(wr *evidence.Writer) ([]byte, error) {
-		return wr.Window(l.event(time.UnixMilli(w.start), length), lay.fill(w), nil)
+		return wr.Window(l.event(time.UnixMilli(w.start), length), lay.fill(w), beacon)
 	})
 }
 
@@ -366,6 +367,24 @@ func (l *ledger) events(news []evidence.Happening) error {
 	}
 	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
 		return w.Events(l.event(time.Now(), 0), news)
+	})
+}
+
+// step states that the clock was set.
+func (l *ledger) step(before, after int64) error {
+	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Step(l.event(time.Now(), 0), before, after)
+	})
+}
+
+// record seals a record for one lender, or with "" for all.
+func (l *ledger) record(t evidence.LeafType, lender string, content any) error {
+	body, err := evidence.EncodeRecord(lender, content)
+	if err != nil {
+		return err
+	}
+	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Record(l.event(time.Now(), 0), t, body)
 	})
 }
 

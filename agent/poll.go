@@ -28,8 +28,9 @@ type poller struct {
 	onPoll func(Poll)
 	log    *slog.Logger
 
-	readings []drivers.Reading
-	known    []time.Time // by meter: when its identity was last read
+	questions chan question // of lenders
+	readings  []drivers.Reading
+	known     []time.Time // by meter: when its identity was last read
 }
 
 // run polls until ctx ends, then closes the line.
@@ -49,9 +50,17 @@ func (p *poller) run(ctx context.Context) error {
 			timer.Reset(wait)
 			select {
 			case <-timer.C:
+			case q := <-p.questions:
+				p.ask(ctx, q)
+				continue
 			case <-ctx.Done():
 				return p.close()
 			}
+		}
+		select {
+		case q := <-p.questions: // on a busy line there is no wait to answer in
+			p.ask(ctx, q)
+		default:
 		}
 		if i < 0 { // a line without meters
 			<-ctx.Done()

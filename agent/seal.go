@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/agent/judge"
+	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
 // sealer turns windows into leaves. It is the only one that touches the
@@ -14,6 +15,8 @@ type sealer struct {
 	led    *ledger
 	rec    *recorder
 	judge  *judge.Judge
+	desk   *desk
+	clock  clockWatch
 	ids    *identities
 	log    *slog.Logger
 	sync   time.Duration
@@ -84,7 +87,7 @@ func (s *sealer) seal(w *window) error {
 	if err := s.led.loss(); err != nil {
 		return err
 	}
-	if err := s.led.window(w, &s.layout); err != nil {
+	if err := s.led.window(w, &s.layout, s.desk.beacon()); err != nil {
 		return err
 	}
 	s.rec.recycle(w)
@@ -100,11 +103,43 @@ func (s *sealer) tidyJournal() error { return s.led.trimJournal(s.rec.journaledF
 // journalize makes the polls since the last call durable, and what happened
 // besides a leaf of the history.
 func (s *sealer) journalize() error {
+	if err := s.step(); err != nil {
+		return err
+	}
 	if err := s.events(time.Now()); err != nil {
+		return err
+	}
+	if err := s.said(false); err != nil {
 		return err
 	}
 	s.batch = s.rec.unjournaled(s.batch[:0], s.led.journal.Next(), s.led.writer.N())
 	return s.led.journalize(s.batch)
+}
+
+// step states that the clock was set, where it was.
+func (s *sealer) step() error {
+	before, after, stepped := s.clock.look(time.Now(), uptime())
+	if !stepped {
+		return nil
+	}
+	s.led.clockSet = true
+	return s.led.step(before, after)
+}
+
+// said records what lenders said: answers to challenges, and receipts.
+func (s *sealer) said(last bool) error {
+	for _, a := range s.desk.takeAnswers() {
+		content := map[int]any{1: a.nonce, 2: a.reads}
+		if err := s.led.record(evidence.AnswerLeaf, a.lender, content); err != nil {
+			return err
+		}
+	}
+	for lender, receipt := range s.desk.takeReceipts(last) {
+		if err := s.led.record(evidence.ReceiptLeaf, lender, receipt); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // events states what happened besides, then keeps who the meters are: were it
@@ -139,6 +174,9 @@ func (s *sealer) finish(reason string) error {
 		if err := s.seal(w); err != nil {
 			return err
 		}
+	}
+	if err := s.said(true); err != nil {
+		return err
 	}
 	return s.led.shutdown(reason)
 }

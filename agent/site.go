@@ -5,7 +5,7 @@
 // The way of a reading: poller (poll.go, one goroutine per line) -> judge (what
 // is odd about it) -> recorder (record.go, the open window and its journal) ->
 // sealer (seal.go, the one writer of the log) -> feed (feed.go, what shippers
-// read).
+// read). What lenders say comes the other way: shipper -> desk (desk.go) -> sealer.
 package agent
 
 import (
@@ -62,6 +62,9 @@ type Meter struct {
 	// Identity reads what tells this meter from another of its model. nil: its
 	// profile does not say how.
 	Identity func(context.Context) (string, error)
+	// Ask reads registers a lender wants to see, as they are on the wire, within
+	// the ranges the profile marks readable. nil: the meter has no registers.
+	Ask func(context.Context, evidence.RegisterRead) ([]byte, evidence.Code)
 }
 
 // Device reads all quantities of one meter at once. An error is the first
@@ -109,6 +112,8 @@ type Feed struct {
 	Suite  evidence.Suite
 	Source *Source
 	Cursor *buffer.Cursor // next leaf the lender has not confirmed
+	// Heard takes every believed message of the lender, and how it came.
+	Heard func(raw []byte, m evidence.Message)
 }
 
 // ChannelOf is the one place that decides which consent channel a quantity

@@ -9,6 +9,9 @@
 // come means: go back to the cursor and send again. Duplicates cost a few
 // bytes; the lender knows every index it has.
 //
+// Beside receipts a lender sends requests. A challenge is passed on. A request to
+// get deliveries again is served one message at a time beside the live ones.
+//
 // A receipt is believed when it is signed by the pinned key, is for this log,
 // and its root is the root of the same leaves here. Everything else is counted
 // and reported, and changes nothing.
@@ -89,10 +92,12 @@ const (
 // Config is all a Shipper needs. Lender, Log, Key (for Receipt), Dial, Source
 // and Cursor must be set.
 type Config struct {
-	Lender string             // as in the topics (evidence.ValidLender)
-	Log    evidence.LogID     // the log shipped
-	Suite  evidence.Suite     // of that log
-	Grants []evidence.Channel // channels the factory consented to
+	Lender string         // as in the topics (evidence.ValidLender)
+	Log    evidence.LogID // the log shipped
+	Suite  evidence.Suite // of that log
+	// Grants are the channels the factory consents to give of a leaf that began
+	// at the given instant, Unix ms. Called from Run's goroutine.
+	Grants func(at int64) []evidence.Channel
 	Key    evidence.PublicKey // the lender's pinned key
 	Ack    AckPolicy          // default Receipt
 	Dial   func(context.Context, Will) (Session, error)
@@ -107,6 +112,10 @@ type Config struct {
 	Backoff        Backoff
 	Logger         *slog.Logger // default: discard
 	OnEvent        func(Event)  // called from Run's goroutine; must not block
+	// Heard is told every message of the lender that was believed, and raw is how
+	// it came: receipts that confirm this log, challenges. Called from Run's
+	// goroutine; must not block.
+	Heard func(raw []byte, m evidence.Message)
 }
 
 func (c *Config) check() error {
@@ -120,8 +129,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("lender %s: ack %q; expected %q or %q", c.Lender, c.Ack, Receipt, PUBACK)
 	case c.Ack == Receipt && c.Key.IsZero():
 		return fmt.Errorf("lender %s: no public key to check receipts with", c.Lender)
-	case c.Dial == nil || c.Source == nil || c.Cursor == nil:
-		return fmt.Errorf("lender %s: dial, source and cursor must be set", c.Lender)
+	case c.Dial == nil || c.Source == nil || c.Cursor == nil || c.Grants == nil:
+		return fmt.Errorf("lender %s: dial, source, cursor and grants must be set", c.Lender)
 	}
 	if c.InFlight <= 0 {
 		c.InFlight = 8
@@ -134,6 +143,9 @@ func (c *Config) check() error {
 	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}
+	}
+	if c.Heard == nil {
+		c.Heard = func([]byte, evidence.Message) {}
 	}
 	return nil
 }
@@ -180,6 +192,7 @@ const (
 	TakenOver      EventKind = "taken-over"      // the broker hangs up again and again: another box with the same client id?
 	ReadFailed     EventKind = "read-failed"     // record Lo cannot be read; Err: why
 	CursorFailed   EventKind = "cursor-failed"   // the position could not be stored; Err: why
+	Replaying      EventKind = "replaying"       // the lender asked for Lo..Hi again
 )
 
 // Event is something a person or the health page may want to know. Lo and Hi

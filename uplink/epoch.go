@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -49,9 +50,20 @@ type epoch struct {
 	hurried bool // a fast re-send was made for this base
 	repeats int  // receipts that said nothing new for this base
 
+	again    *replay       // what the lender asked to get again; nil for nothing
+	replayed chan struct{} // the broker has taken, or refused, the message of again under way
+
 	readFails int         // in a row, of the next record
 	readRetry *time.Timer // nothing is read until it fires
 	readHeld  bool
+}
+
+// replay is a request under way.
+type replay struct {
+	next, hi uint64
+	channels []evidence.Channel
+	anchored bool // an anchor has gone out
+	busy     bool // a message is on its way to the broker
 }
 
 type settlement struct {
@@ -62,7 +74,7 @@ type settlement struct {
 func newEpoch(s *Shipper, sess Session) *epoch {
 	e := &epoch{
 		Shipper: s, sess: sess,
-		receipts: make(chan []byte, 16), settled: make(chan settlement, 16), more: make(chan struct{}),
+		receipts: make(chan []byte, 16), settled: make(chan settlement, 16), more: make(chan struct{}), replayed: make(chan struct{}),
 		next: s.base, highest: s.base, acked: make(map[uint64]bool),
 		timer: time.NewTimer(time.Hour), readRetry: time.NewTimer(time.Hour),
 	}
@@ -106,6 +118,7 @@ func (e *epoch) announce(ctx context.Context, state string) error {
 func (e *epoch) run(ctx context.Context) error {
 	for {
 		e.fill()
+		e.replay()
 		e.arm()
 		select {
 		case <-ctx.Done():
@@ -113,7 +126,9 @@ func (e *epoch) run(ctx context.Context) error {
 		case <-e.sess.Done():
 			return e.sess.Err()
 		case b := <-e.receipts:
-			e.receipt(b)
+			e.message(b)
+		case <-e.replayed:
+			e.again.busy = false
 		case x := <-e.settled:
 			e.settle(x)
 		case <-e.more:
@@ -193,7 +208,7 @@ func (e *epoch) send(seq uint64) error {
 		}
 		anchor = &a
 	}
-	payload, err := evidence.FilterDelivery(nil, stored, evidence.Granted(e.cfg.Lender, e.cfg.Grants), anchor)
+	payload, err := e.share(stored, nil, anchor)
 	if err != nil {
 		return err
 	}
@@ -217,6 +232,59 @@ func (e *epoch) send(seq uint64) error {
 		}
 	})
 	return nil
+}
+
+// share is what the lender gets of a stored delivery: of the channels asked for,
+// or of all when wanted is nil, those it may have.
+func (e *epoch) share(stored []byte, wanted []evidence.Channel, anchor *evidence.Anchor) ([]byte, error) {
+	d, err := evidence.ParseDelivery(stored)
+	if err != nil {
+		return nil, err
+	}
+	granted := e.cfg.Grants(d.Manifest.Start)
+	if wanted != nil {
+		granted = slices.DeleteFunc(slices.Clone(granted), func(c evidence.Channel) bool { return !slices.Contains(wanted, c) })
+	}
+	return evidence.FilterDelivery(nil, stored, evidence.Granted(e.cfg.Lender, granted), anchor)
+}
+
+// replay sends the next delivery that was asked for again, when the one before
+// has reached the broker. What the log cannot give is left out; the first one
+// that goes out has an anchor, so that they can be judged by themselves.
+func (e *epoch) replay() {
+	r := e.again
+	if r == nil || r.busy {
+		return
+	}
+	for r.next = max(r.next, e.cfg.Source.First()); r.next <= r.hi && r.next < e.cfg.Source.Next(); r.next++ {
+		stored, err := e.cfg.Source.Read(r.next, nil)
+		if err != nil {
+			continue
+		}
+		var anchor *evidence.Anchor
+		if !r.anchored && r.next > 0 {
+			a, err := e.cfg.Source.Anchor(r.next)
+			if err != nil {
+				continue
+			}
+			anchor = &a
+		}
+		payload, err := e.share(stored, r.channels, anchor)
+		if err != nil {
+			continue
+		}
+		r.next++
+		r.busy, r.anchored = true, true
+		topic := evidence.Topic(evidence.ReplayTopic, e.cfg.Log, e.cfg.Lender)
+		e.sess.PublishAsync(topic, 1, false, payload, func(error) {
+			select {
+			case e.replayed <- struct{}{}:
+			case <-e.ctx.Done():
+			}
+		})
+		return
+	}
+	e.again = nil
 }
 
 // unreadable reports a record the log cannot give. A record that stays
@@ -293,17 +361,43 @@ func (e *epoch) unacknowledged() (seq uint64, any bool) {
 	return 0, false
 }
 
-// receipt judges one message on the receipt topic.
-func (e *epoch) receipt(b []byte) {
-	r, err := evidence.OpenReceipt(e.cfg.Key, b)
-	switch {
-	case err != nil:
+// message judges what came on the receipt topic.
+func (e *epoch) message(b []byte) {
+	m, err := evidence.OpenMessage(e.cfg.Key, b)
+	if err != nil {
 		e.badReceipt(fmt.Errorf("%w: %v", ErrForgedReceipt, err))
 		return
-	case r.Log != e.cfg.Log:
-		e.badReceipt(fmt.Errorf("%w: %s", ErrForeignReceipt, r.Log))
-		return
 	}
+	switch {
+	case m.Receipt != nil && m.Receipt.Log == e.cfg.Log:
+		e.receipt(b, *m.Receipt)
+	case m.Challenge != nil && m.Challenge.Log == e.cfg.Log:
+		if e.fresh(m.Challenge.Issued) {
+			e.cfg.Heard(b, m)
+		}
+	case m.Replay != nil && m.Replay.Log == e.cfg.Log:
+		if q := m.Replay; e.fresh(q.Issued) {
+			busy := e.again != nil && e.again.busy
+			e.again = &replay{next: q.Lo, hi: q.Hi, channels: q.Channels, busy: busy}
+			e.event(Event{Kind: Replaying, Lo: q.Lo, Hi: q.Hi})
+		}
+	default:
+		e.badReceipt(ErrForeignReceipt)
+	}
+}
+
+// fresh reports whether a request is newer than every one before, so that
+// nobody can make the box work by repeating old ones.
+func (e *epoch) fresh(issued int64) bool {
+	if issued <= e.asked {
+		return false
+	}
+	e.asked = issued
+	return true
+}
+
+// receipt judges a receipt signed by the lender.
+func (e *epoch) receipt(raw []byte, r evidence.Receipt) {
 	needs := r.N + 1 // the first record the lender does not have
 	if r.Empty {
 		needs = 0
@@ -317,10 +411,14 @@ func (e *epoch) receipt(b []byte) {
 	case needs > e.base:
 		if e.sameHistory(r, needs) {
 			e.newest = max(e.newest, r.ReceivedAt)
+			e.cfg.Heard(raw, evidence.Message{Receipt: &r})
 			e.progress(needs)
 		}
 	case needs == e.base:
-		e.newest = max(e.newest, r.ReceivedAt)
+		if r.ReceivedAt > e.newest {
+			e.newest = r.ReceivedAt
+			e.cfg.Heard(raw, evidence.Message{Receipt: &r})
+		}
 		e.repeats++
 		if e.next > e.base && !e.hurried && (r.Status == gapStatus || e.repeats >= 2) {
 			e.hurried = true

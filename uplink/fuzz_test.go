@@ -28,7 +28,7 @@ func FuzzReceipt(f *testing.F) {
 		}
 		e := newEpoch(sh, &fakeSession{w: w, done: make(chan struct{})})
 		defer e.end()
-		e.receipt(b)
+		e.message(b)
 		if sh.base != 0 || w.cursor.Get() != 0 {
 			t.Fatalf("believed %x", b)
 		}

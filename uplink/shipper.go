@@ -35,6 +35,7 @@ type Shipper struct {
 	jump    uint64 // record sent with an anchor, because what is before it is lost; 0 = none
 	newest  int64  // ReceivedAt of the newest receipt believed, Unix ms
 	rewound time.Time
+	asked   int64 // Issued of the newest request believed, Unix ms: older ones are repetitions
 	suspect suspicion
 	kicked  int
 

@@ -518,10 +518,10 @@ func TestCursorThatCannotBeStored(t *testing.T) {
 func TestConfigFaults(t *testing.T) {
 	w := newWorld(t, 0)
 	for words, change := range map[string]func(*Config){
-		"1 to 32 of a-z":          func(c *Config) { c.Lender = "a/b" },
-		"no public key":           func(c *Config) { c.Key = evidence.PublicKey{} },
-		`expected "receipt"`:      func(c *Config) { c.Ack = "none" },
-		"dial, source and cursor": func(c *Config) { c.Source = nil },
+		"1 to 32 of a-z":       func(c *Config) { c.Lender = "a/b" },
+		"no public key":        func(c *Config) { c.Key = evidence.PublicKey{} },
+		`expected "receipt"`:   func(c *Config) { c.Ack = "none" },
+		"dial, source, cursor": func(c *Config) { c.Source = nil },
 	} {
 		cfg := w.config()
 		change(&cfg)

@@ -132,6 +132,7 @@ type world struct {
 	maxOpen  int
 	state    []string
 	metas    [][]byte
+	replayed [][]byte
 	events   []Event
 
 	// The lender.
@@ -163,7 +164,7 @@ func newWorld(t *testing.T, windows int) *world {
 
 func (w *world) config() Config {
 	return Config{
-		Lender: "bank-a", Log: w.id, Grants: []evidence.Channel{evidence.Energy}, Suite: evidence.SuiteEd25519, Key: evidencetest.PublicKey(9),
+		Lender: "bank-a", Log: w.id, Grants: func(int64) []evidence.Channel { return []evidence.Channel{evidence.Energy} }, Suite: evidence.SuiteEd25519, Key: evidencetest.PublicKey(9),
 		Dial: w.dial, Source: w.log, Cursor: w.cursor,
 		OnEvent: func(e Event) { w.mu.Lock(); w.events = append(w.events, e); w.mu.Unlock() },
 	}
@@ -306,6 +307,13 @@ func (s *fakeSession) PublishAsync(topic string, qos byte, retained bool, payloa
 	w := s.w
 	if retained {
 		go done(s.Publish(context.Background(), topic, qos, retained, payload))
+		return
+	}
+	if topic == evidence.Topic(evidence.ReplayTopic, w.id, "bank-a") {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.replayed = append(w.replayed, payload)
+		go done(nil)
 		return
 	}
 	d, err := evidence.ParseDelivery(payload)

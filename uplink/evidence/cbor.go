@@ -73,6 +73,7 @@ func canonical(where string, b []byte, v any) error {
 const (
 	majorUint  = 0
 	majorBytes = 2
+	majorText  = 3
 	majorArray = 4
 	majorMap   = 5
 	majorTag   = 6

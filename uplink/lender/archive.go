@@ -3,12 +3,14 @@ package lender
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -19,12 +21,14 @@ import (
 const (
 	archiveFile = "archive.tally"
 	leavesFile  = "leaves"
+	timesFile   = "times"
 	stateFile   = "state"
 	alteredFile = "altered"
 	fraudDir    = "fraud"
 
 	leafSize = 32
-	fraudMax = 64 // pairs kept per log; a box that forks for ever shall not fill the disk
+	timeSize = 16
+	fraudMax = 64 // proofs kept per log; a box that forks for ever shall not fill the disk
 )
 
 // archive is what a lender keeps of one log. append only collects; flush
@@ -34,8 +38,9 @@ type archive struct {
 	dir    string
 	file   *os.File // nil before the first delivery
 	leaves *os.File
-	lo     uint64 // index of the first entry of leaves
-	size   int64  // bytes of the archive that are durable
+	times  *os.File // like leaves: when each was received, and made at the earliest
+	lo     uint64   // index of the first entry of leaves
+	size   int64    // bytes of the archive that are durable
 
 	pending bytes.Buffer
 	hashes  []leafEntry
@@ -43,8 +48,13 @@ type archive struct {
 }
 
 type leafEntry struct {
-	n    uint64
-	hash evidence.Hash
+	n                   uint64
+	hash                evidence.Hash
+	received, notBefore time.Time // zero where not known
+}
+
+func entryOf(r verify.Result, received time.Time) leafEntry {
+	return leafEntry{n: r.N, hash: r.Leaf, received: received, notBefore: r.NotBefore}
 }
 
 func newArchive(dir string) *archive { return &archive{dir: dir} }
@@ -57,9 +67,9 @@ func (a *archive) fail(err error) {
 	}
 }
 
-// append collects one accepted delivery. The first one of a log also makes the
-// files; meta is needed for their header.
-func (a *archive) append(delivery []byte, r verify.Result, meta []byte) {
+// append collects one accepted delivery and when it came. The first one of a log
+// also makes the files; meta is needed for their header.
+func (a *archive) append(delivery []byte, r verify.Result, received time.Time, meta []byte) {
 	if a.err != nil {
 		return
 	}
@@ -72,7 +82,7 @@ func (a *archive) append(delivery []byte, r verify.Result, meta []byte) {
 	if err := evidence.AppendTo(&a.pending).Append(delivery); err != nil {
 		a.fail(err)
 	}
-	a.hashes = append(a.hashes, leafEntry{r.N, r.Leaf})
+	a.hashes = append(a.hashes, entryOf(r, received))
 }
 
 func (a *archive) create(delivery []byte, r verify.Result, meta []byte) error {
@@ -98,7 +108,7 @@ func (a *archive) create(delivery []byte, r verify.Result, meta []byte) error {
 		return err
 	}
 	a.lo = r.N
-	if a.leaves, err = os.OpenFile(a.path(leavesFile), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+	if err := a.openLeaves(os.O_TRUNC); err != nil {
 		return err
 	}
 	// The names of the new files and folders must survive a power cut too.
@@ -108,6 +118,15 @@ func (a *archive) create(delivery []byte, r verify.Result, meta []byte) error {
 		}
 	}
 	return nil
+}
+
+// openLeaves opens the two files that have an entry for each leaf.
+func (a *archive) openLeaves(flag int) (err error) {
+	if a.leaves, err = os.OpenFile(a.path(leavesFile), os.O_RDWR|os.O_CREATE|flag, 0o600); err != nil {
+		return err
+	}
+	a.times, err = os.OpenFile(a.path(timesFile), os.O_RDWR|os.O_CREATE|flag, 0o600)
+	return err
 }
 
 // flush writes what was collected; when it returns nil the disk has it.
@@ -131,11 +150,22 @@ func (a *archive) flush() error {
 	return nil
 }
 
-// writeLeaves notes the leaf hashes. They are not flushed here: the archive
-// brings them back.
+// writeLeaves notes hashes and times of leaves. They are not flushed here: the
+// archive brings the hashes back, and a time that is lost only lowers a grade.
 func (a *archive) writeLeaves() error {
 	for _, e := range a.hashes {
 		if _, err := a.leaves.WriteAt(e.hash[:], int64(e.n-a.lo)*leafSize); err != nil {
+			return err
+		}
+		if e.received.IsZero() {
+			continue
+		}
+		var b [timeSize]byte
+		binary.BigEndian.PutUint64(b[:8], uint64(e.received.UnixMilli()))
+		if !e.notBefore.IsZero() {
+			binary.BigEndian.PutUint64(b[8:], uint64(e.notBefore.UnixMilli()))
+		}
+		if _, err := a.times.WriteAt(b[:], int64(e.n-a.lo)*timeSize); err != nil {
 			return err
 		}
 	}
@@ -208,32 +238,26 @@ func (a *archive) snapshot(verifier []byte) error {
 	return replaceFile(a.path(stateFile), b)
 }
 
-// keepFraud stores a delivery beside the accepted one it contradicts.
-func (a *archive) keepFraud(n uint64, leaf evidence.Hash, delivery []byte) error {
+// keepFraud stores a delivery with the accepted one it contradicts, as a proof
+// for anybody.
+func (a *archive) keepFraud(n uint64, leaf evidence.Hash, delivery, meta []byte) error {
 	dir := a.path(fraudDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if kept, err := os.ReadDir(dir); err != nil || len(kept) >= 2*fraudMax {
+	if kept, err := os.ReadDir(dir); err != nil || len(kept) >= fraudMax {
 		return err
 	}
-	name := filepath.Join(dir, fmt.Sprintf("%d-%s.delivery", n, leaf.String()[:16]))
+	name := filepath.Join(dir, fmt.Sprintf("%d-%s.fraud", n, leaf.String()[:16]))
 	if _, err := os.Stat(name); err == nil {
 		return nil
-	}
-	if err := replaceFile(name, delivery); err != nil {
-		return err
 	}
 	ours, err := a.find(n)
 	if err != nil || ours == nil {
 		return err
 	}
-	d, err := evidence.ParseDelivery(ours)
-	if err != nil {
-		return err
-	}
-	hash := d.Hash()
-	return replaceFile(filepath.Join(dir, fmt.Sprintf("%d-%s.delivery", d.Manifest.N, hash.String()[:16])), ours)
+	proof := evidence.FraudProof{Meta: meta, A: ours, B: delivery}
+	return replaceFile(name, proof.Encode())
 }
 
 // find returns the accepted delivery with index n, or the newest one before
@@ -267,7 +291,7 @@ func (a *archive) find(n uint64) ([]byte, error) {
 }
 
 func (a *archive) close() {
-	for _, f := range []*os.File{a.file, a.leaves} {
+	for _, f := range []*os.File{a.file, a.leaves, a.times} {
 		if f != nil {
 			f.Close()
 		}

@@ -33,6 +33,7 @@ type boxLog struct {
 	unsaved int             // accepted since the last snapshot
 
 	answer string // status of the receipt owed; "" = none
+	issued nonces
 	stored []byte // newest receipt, for its n and status
 	forN   uint64
 
@@ -78,7 +79,7 @@ func (l *Lender) newLog(box Box, id evidence.LogID) *boxLog {
 // follow sets the verifier, whose memory of old leaves is the archive's.
 func (b *boxLog) follow(v *verify.Verifier) {
 	b.v = v
-	v.Seen = b.archive.leaf
+	v.Seen, v.Issued = b.archive.leaf, b.issued.find
 }
 
 // takeMeta takes a newer dictionary into account and answers, so that a box
@@ -106,12 +107,12 @@ func (b *boxLog) take(payload []byte, now time.Time) {
 	r := b.v.Next(payload, now)
 	switch {
 	case r.Verdict.Accepted():
-		b.accept(payload, r)
+		b.accept(payload, r, now)
 	case r.Verdict == verify.Replayed:
 		b.owe(okStatus)
 	case r.Verdict == verify.Forked:
 		b.report(r)
-		if err := b.archive.keepFraud(r.N, r.Leaf, payload); err != nil {
+		if err := b.archive.keepFraud(r.N, r.Leaf, payload, b.meta); err != nil {
 			b.archive.fail(err)
 		}
 	case r.Verdict == verify.WrongKey:
@@ -148,8 +149,8 @@ func (b *boxLog) early(d *evidence.UnverifiedDelivery, now time.Time) bool {
 }
 
 // accept stores a delivery that has become part of the log.
-func (b *boxLog) accept(payload []byte, r verify.Result) {
-	b.archive.append(payload, r, b.meta)
+func (b *boxLog) accept(payload []byte, r verify.Result, now time.Time) {
+	b.archive.append(payload, r, now, b.meta)
 	b.results = append(b.results, r)
 	b.unsaved++
 	b.altered = altered{}
@@ -187,7 +188,7 @@ func (b *boxLog) losePatience(now time.Time) {
 		r := b.v.Admit(a.delivery, now)
 		if r.Verdict.Accepted() {
 			b.archive.admit(a.delivery)
-			b.archive.append(a.delivery, r, b.meta)
+			b.archive.append(a.delivery, r, now, b.meta)
 			b.unsaved++
 			b.owe(alteredStatus)
 		}
@@ -229,7 +230,7 @@ func (b *boxLog) receipt(now time.Time) ([]byte, error) {
 	if status == okStatus && b.stored != nil && !r.Empty && r.N == b.forN {
 		return b.stored, nil
 	}
-	r.Log, r.ReceivedAt, r.Status = b.id, now.UnixMilli(), status
+	r.Log, r.ReceivedAt, r.Status, r.Nonce = b.id, now.UnixMilli(), status, b.issued.issue(b.box.Key.Suite(), now)
 	signed, err := evidence.SignReceipt(b.key, r)
 	if err != nil {
 		return nil, err

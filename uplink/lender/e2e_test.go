@@ -55,7 +55,9 @@ func (c *cursor) Set(n uint64) error { c.at.Store(n); return nil }
 func shipperFor(t *testing.T, s *evidencetest.Stream, broker string, change ...func(*uplink.Config)) *uplink.Shipper {
 	t.Helper()
 	cfg := uplink.Config{
-		Lender: "bank-a", Log: s.Writer.LogID(), Grants: []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing},
+		Lender: "bank-a", Log: s.Writer.LogID(), Grants: func(int64) []evidence.Channel {
+			return []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing}
+		},
 		Key: public(evidencetest.Key(9)), Source: streamLog{s}, Cursor: new(cursor),
 		ReceiptTimeout: 200 * time.Millisecond, Backoff: uplink.Backoff{Min: 20 * time.Millisecond, Max: 200 * time.Millisecond},
 		Dial: func(ctx context.Context, will uplink.Will) (uplink.Session, error) {

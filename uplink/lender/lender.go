@@ -77,6 +77,7 @@ const (
 	Waiting      EventKind = "waiting"      // leaves Lo..Hi have not come although later ones have
 	Filled       EventKind = "filled"       // the hole up to Hi is closed
 	CutTail      EventKind = "cut-tail"     // the archive ended in bytes that cannot be read; Err says which
+	SecondLog    EventKind = "second-log"   // the box began another log beside Log, of which leaves below Hi were received; Err says how it explains that
 )
 
 // Event is something a person may want to know. Lo and Hi are leaf indexes,
@@ -280,6 +281,7 @@ func (l *Lender) begin(id evidence.LogID, meta []byte) {
 		if err != nil {
 			continue
 		}
+		l.secondLog(box, &m.Genesis)
 		b := l.newLog(box, id)
 		b.follow(v)
 		b.meta = meta
@@ -292,6 +294,23 @@ func (l *Lender) begin(id evidence.LogID, meta []byte) {
 		l.strangers[id] = true
 		key := m.Genesis.Manifest.Genesis.Key.Key()
 		l.event(Event{Kind: UnknownBox, Log: id, Err: fmt.Errorf("log %s names key %s, which is not pinned", id, key)})
+	}
+}
+
+// secondLog reports that a box whose log is followed has begun another one under
+// the same key: its history was deleted, or put back, or there are two boxes.
+func (l *Lender) secondLog(box Box, genesis *evidence.UnverifiedLeaf) {
+	prev := genesis.Manifest.Genesis.Prev
+	for id, b := range l.logs {
+		if b.box.Name != box.Name {
+			continue
+		}
+		said := "and does not say why"
+		if prev != nil && prev.Log == id {
+			said = fmt.Sprintf("and declares for it: %s, after %d leaves", prev.Why, prev.N)
+		}
+		l.event(Event{Kind: SecondLog, Box: box.Name, Log: id, Lo: 0, Hi: b.v.N(),
+			Err: fmt.Errorf("the same key has begun log %s, %s; of log %s %d leaves were received", genesis.Manifest.Log, said, id, b.v.N())})
 	}
 }
 

@@ -353,24 +353,20 @@ func TestForkKeepsBoth(t *testing.T) {
 	if r.Verdict != verify.Forked || r.N != 5 || len(d.windows) != 403 {
 		t.Fatalf("%d results, the last %+v", len(d.windows), r)
 	}
-	kept, err := filepath.Glob(filepath.Join(d.dir(s, "box-1"), fraudDir, "5-*.delivery"))
-	if err != nil || len(kept) != 2 {
+	kept, err := filepath.Glob(filepath.Join(d.dir(s, "box-1"), fraudDir, "5-*.fraud"))
+	if err != nil || len(kept) != 1 {
 		t.Fatalf("kept %v, %v", kept, err)
 	}
-	var leaves []evidence.Hash
-	for _, path := range kept {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := evidence.ParseDelivery(b)
-		if err != nil || p.VerifySignature(public(evidencetest.Key(1))) != nil || p.Manifest.N != 5 {
-			t.Fatalf("%s proves nothing: %v", path, err)
-		}
-		leaves = append(leaves, p.Hash())
+	file, err := os.ReadFile(kept[0])
+	if err != nil {
+		t.Fatal(err)
 	}
-	if leaves[0] == leaves[1] {
-		t.Fatal("the same leaf twice")
+	proof, err := evidence.ParseFraudProof(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := verify.Fork(evidencetest.PublicKey(1), proof); err != nil {
+		t.Fatalf("%s proves nothing: %v", kept[0], err)
 	}
 }
 
@@ -562,4 +558,66 @@ func verifyArchive(dir string) (verify.Summary, error) {
 		pinned = append(pinned, public(evidencetest.Key(i+1)))
 	}
 	return verify.Bundle(f, verify.Policy{Pinned: pinned}, nil)
+}
+
+// TestGradeA: a box that answers the nonce of the newest receipt, at once, gives
+// evidence of the best grade; the archive keeps when it came and what it is after.
+func TestGradeA(t *testing.T) {
+	d, s := newDesk(t), evidencetest.NewStream(t, 1, 2)
+	d.meta(s)
+	d.now = time.UnixMilli(evidencetest.Start).Add(2 * 30 * time.Second)
+	d.take(s, s.Deliveries...)
+	receipt := d.last()
+	if len(receipt.Nonce) != 16 {
+		t.Fatalf("%+v", receipt)
+	}
+	issued := d.now
+	for k, tt := range []struct {
+		nonce []byte
+		pause time.Duration // until the window ends
+		want  verify.Grade
+	}{{receipt.Nonce, 30 * time.Second, verify.GradeA}, {nil, 28 * time.Minute, verify.GradeA}, {nil, 2 * time.Minute, verify.GradeB}, {make([]byte, 16), 30 * time.Second, verify.GradeB}} {
+		d.now = d.now.Add(tt.pause)
+		var beacon []evidence.NonceHash
+		if tt.nonce != nil {
+			beacon = append(beacon, evidence.SuiteEd25519.NonceHash(tt.nonce))
+		}
+		e := evidencetest.Event(0, evidencetest.SmallMS)
+		e.Start, e.UptimeMS = d.now.UnixMilli()-evidencetest.SmallMS, uint64(60_000+k)
+		w, err := s.Writer.Window(e, evidencetest.SmallWindow(k), beacon)
+		s.Add(t, w, err)
+		d.take(s, s.Deliveries[len(s.Deliveries)-1])
+		if r := d.windows[len(d.windows)-1]; r.Verdict != verify.Verified || r.Grade != tt.want || !r.NotBefore.Equal(issued.UTC()) {
+			t.Errorf("window %d: %s, grade %s, made after %v, want grade %s after %v: %v", k, r.Verdict, r.Grade, r.NotBefore, tt.want, issued, r.Reasons)
+		}
+	}
+	times, err := os.ReadFile(filepath.Join(d.dir(s, "box-1"), timesFile))
+	if err != nil || len(times) != timeSize*len(s.Deliveries) {
+		t.Fatalf("%d bytes of times for %d leaves, %v", len(times), len(s.Deliveries), err)
+	}
+}
+
+// TestSecondLog: a box whose history was deleted begins another log under the
+// same key, and that is said.
+func TestSecondLog(t *testing.T) {
+	d, s := newDesk(t), evidencetest.NewStream(t, 1, 3)
+	d.meta(s)
+	d.take(s, s.Deliveries...)
+	w, first, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{
+		Event: evidencetest.Point(9), Dictionary: evidencetest.Small(),
+		Prev: &evidence.Previous{Log: s.Writer.LogID(), N: 4, Why: "loss"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &evidencetest.Stream{Writer: w, Deliveries: [][]byte{first}, Meta: w.Meta().Encode()}
+	d.meta(again)
+	var told []string
+	for _, e := range d.events {
+		if e.Kind == SecondLog {
+			told = append(told, e.Err.Error())
+		}
+	}
+	if len(told) != 1 || !strings.Contains(told[0], "loss, after 4 leaves") || !strings.Contains(told[0], "5 leaves were received") {
+		t.Errorf("told %q", told)
+	}
 }

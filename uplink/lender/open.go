@@ -68,7 +68,7 @@ func (l *Lender) openLog(box Box, id evidence.LogID) error {
 		return fmt.Errorf("the archive is of log %s", h.Log)
 	}
 	a.lo, b.meta = h.Lo, h.Meta.Encode()
-	if a.leaves, err = os.OpenFile(a.path(leavesFile), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	if err := a.openLeaves(0); err != nil {
 		return err
 	}
 	first := header.Offset()
@@ -165,7 +165,7 @@ func (b *boxLog) replay(first int64) error {
 			}
 			if res.Verdict.Accepted() {
 				a.size = start + r.Offset() - first
-				a.hashes = append(a.hashes, leafEntry{res.N, res.Leaf})
+				a.hashes = append(a.hashes, entryOf(res, time.Time{}))
 				b.unsaved++
 				continue
 			}

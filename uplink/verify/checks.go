@@ -392,6 +392,9 @@ func (in *incoming) answered() {
 			in.beacon = max(in.beacon, at.UnixMilli())
 		}
 	}
+	if in.beacon != 0 {
+		in.res.NotBefore = time.UnixMilli(in.beacon).UTC()
+	}
 }
 
 // grade says how good the accepted evidence is.

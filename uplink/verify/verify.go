@@ -103,6 +103,10 @@ type Result struct {
 	Grade    Grade
 	Reasons  []Reason // what decided verdict and grade, most important first
 
+	// NotBefore is when the newest nonce was given out that this leaf, or one
+	// before it, answers: it was made after that. Zero when none is known.
+	NotBefore time.Time
+
 	// Missing is the range of leaves found missing just before this one;
 	// nil when there is none.
 	Missing *Range

@@ -6,6 +6,7 @@ package assembly
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/line"
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
 // known is what a site file may say about the profiles of lib.
@@ -140,10 +142,45 @@ func modbusDevice(am *agent.Meter, m *configs.Meter, p *profile.Profile, bus dri
 			return id.Text(data), nil
 		}
 	}
+	am.Ask = func(ctx context.Context, r evidence.RegisterRead) ([]byte, evidence.Code) {
+		q := modbus.Request{Table: table(r.Table), Address: uint16(r.Address), Count: uint16(r.Count)}
+		if !readable(p.Ranges, q) {
+			return nil, evidence.Absent
+		}
+		data, err := device.ReadRaw(ctx, q)
+		if err != nil {
+			code := evidence.BadFrame
+			if fault := (*drivers.Fault)(nil); errors.As(err, &fault) {
+				code = evidence.Code(fault.Kind)
+			}
+			return nil, code
+		}
+		return data, evidence.OK
+	}
 	for _, r := range registers {
 		quantities = append(quantities, r.Quantity)
 	}
 	return quantities, nil
+}
+
+// table is the drivers' name for a table of a lender's request.
+func table(t evidence.RegisterTable) drivers.Table {
+	switch t {
+	case evidence.Coils:
+		return drivers.Coil
+	case evidence.DiscreteInputs:
+		return drivers.DiscreteInput
+	case evidence.InputRegisters:
+		return drivers.InputRegister
+	}
+	return drivers.HoldingRegister
+}
+
+// readable reports whether one of the ranges holds all of q.
+func readable(ranges []drivers.Range, q modbus.Request) bool {
+	return slices.ContainsFunc(ranges, func(r drivers.Range) bool {
+		return r.Table == q.Table && r.Address <= q.Address && int(q.Address)+int(q.Count)-1 <= int(r.Last)
+	})
 }
 
 // namedDevice is a meter whose protocol names its data.

@@ -83,6 +83,7 @@ func channels(names []configs.Channel) (cs []evidence.Channel) {
 
 func newShipper(l *configs.Lender, f agent.Feed, o Options) (*uplink.Shipper, error) {
 	log := o.Log.With("lender", string(l.Name))
+	share := channels(l.Share)
 	var key evidence.PublicKey
 	if l.PublicKey != (configs.PublicKey{}) {
 		var err error
@@ -91,13 +92,14 @@ func newShipper(l *configs.Lender, f agent.Feed, o Options) (*uplink.Shipper, er
 		}
 	}
 	return uplink.New(uplink.Config{
-		Lender: string(l.Name), Log: f.Log, Suite: f.Suite, Grants: channels(l.Share),
+		Lender: string(l.Name), Log: f.Log, Suite: f.Suite, Grants: func(int64) []evidence.Channel { return share },
 		Key: key, Ack: uplink.AckPolicy(l.Ack),
 		Source: f.Source, Cursor: f.Cursor,
 		Logger: log,
 		Dial: func(ctx context.Context, will uplink.Will) (uplink.Session, error) {
 			return broker.Dial(ctx, &l.Connection, clientID(f.Log, l), &will, log)
 		},
+		Heard: f.Heard,
 		OnEvent: func(e uplink.Event) {
 			if o.OnEvent != nil {
 				o.OnEvent(e.Lender, e)

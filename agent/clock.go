@@ -1,0 +1,47 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+// clockWatch notices that the wall clock was set, by a clock that cannot be.
+// Slewing by a time server moves both alike.
+type clockWatch struct {
+	known  bool
+	offset time.Duration // wall clock less uptime
+}
+
+// look compares the two. Where they have parted by clockStep or more since the
+// last look it returns what the wall clock would have shown, and what it shows,
+// in Unix ms.
+func (c *clockWatch) look(wall time.Time, up time.Duration) (before, after int64, stepped bool) {
+	offset := time.Duration(wall.UnixNano()) - up
+	moved := offset - c.offset
+	c.offset = offset
+	if !c.known {
+		c.known = true
+		return 0, 0, false
+	}
+	if moved.Abs() < clockStep {
+		return 0, 0, false
+	}
+	return max(0, wall.Add(-moved).UnixMilli()), max(0, wall.UnixMilli()), true
+}
+
+// clockBegins is the first instant a clock that was ever set can show here: what
+// is before it counts from the start of a box without a battery.
+var clockBegins = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// timeFlag is the box's statement about its clock, from what the kernel says of
+// it (SPEC.md section 4.2).
+func timeFlag(kernel evidence.TimeFlag, at time.Time, set bool) evidence.TimeFlag {
+	switch {
+	case at.Before(clockBegins):
+		return evidence.Relative
+	case kernel == evidence.Unsynchronised && set:
+		return evidence.Informative
+	}
+	return kernel
+}

@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+// receiptsEvery is how often the newest receipt of each lender is put into the
+// history.
+const receiptsEvery = 15 * time.Minute
+
+// desk keeps what lenders say until the sealer puts it into the history:
+// nonces to be answered in the next window, receipts, and answers to
+// challenges. Shippers and pollers put, the sealer takes.
+type desk struct {
+	suite evidence.Suite
+	now   func() time.Time
+
+	mu      sync.Mutex
+	lenders map[string]*said // by name
+	answers []answer
+}
+
+// said is what one lender said.
+type said struct {
+	nonce    []byte // of its newest message, nil once answered
+	receipt  []byte // its newest, as it came; nil once recorded
+	recorded time.Time
+	asked    int // reads of its challenge not answered yet
+}
+
+// answer is a challenge with everything that was read for it.
+type answer struct {
+	lender string
+	nonce  [16]byte
+	reads  []readAnswer
+}
+
+// readAnswer is one entry of the answer record (RECORDS.md).
+type readAnswer struct {
+	_       struct{} `cbor:",toarray"`
+	Meter   string
+	Table   evidence.RegisterTable
+	Address uint64
+	Count   uint64
+	At      int64 // Unix ms
+	Code    evidence.Code
+	Data    []byte // as on the wire: two bytes a register, big-endian, or packed bits
+}
+
+func newDesk(suite evidence.Suite) *desk {
+	return &desk{suite: suite, now: time.Now, lenders: map[string]*said{}}
+}
+
+func (d *desk) lender(name string) *said {
+	if d.lenders[name] == nil {
+		d.lenders[name] = &said{}
+	}
+	return d.lenders[name]
+}
+
+// heard takes a message of a lender. ask passes on what a challenge wants read
+// and calls back once, from any goroutine.
+func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evidence.RegisterRead, func(readAnswer))) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.lender(lender)
+	switch {
+	case m.Receipt != nil:
+		if m.Receipt.Nonce != nil {
+			s.nonce = m.Receipt.Nonce
+		}
+		s.receipt = raw
+	case m.Challenge != nil:
+		c := m.Challenge
+		s.nonce = c.Nonce[:]
+		if s.asked > 0 {
+			return // one at a time: a bus has other things to do
+		}
+		s.asked = len(c.Reads)
+		a := &answer{lender: lender, nonce: c.Nonce, reads: make([]readAnswer, len(c.Reads))}
+		for i, r := range c.Reads {
+			go ask(r, func(got readAnswer) { d.answered(s, a, i, got) })
+		}
+	}
+}
+
+// answered notes one read; with the last one the answer is complete.
+func (d *desk) answered(s *said, a *answer, i int, got readAnswer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a.reads[i] = got
+	if s.asked--; s.asked == 0 {
+		d.answers = append(d.answers, *a)
+	}
+}
+
+// beacon returns the nonces that the next window answers.
+func (d *desk) beacon() (hs []evidence.NonceHash) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.lenders {
+		if s.nonce != nil && len(hs) < evidence.MaxBeacon {
+			hs = append(hs, d.suite.NonceHash(s.nonce))
+			s.nonce = nil
+		}
+	}
+	return hs
+}
+
+// takeAnswers returns the answers that are complete.
+func (d *desk) takeAnswers() []answer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	as := d.answers
+	d.answers = nil
+	return as
+}
+
+// takeReceipts returns, by lender, the receipts that are due to be recorded: all
+// that are new when last is set.
+func (d *desk) takeReceipts(last bool) map[string][]byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	due := map[string][]byte{}
+	now := d.now()
+	for name, s := range d.lenders {
+		if s.receipt != nil && (last || now.Sub(s.recorded) >= receiptsEvery) {
+			due[name] = s.receipt
+			s.receipt, s.recorded = nil, now
+		}
+	}
+	return due
+}
+
+// question is a read for the poller of a line.
+type question struct {
+	meter int // index on the line
+	read  evidence.RegisterRead
+	tell  func(readAnswer)
+}
+
+// ask reads what a lender wants to see, and tells what came of it.
+func (p *poller) ask(ctx context.Context, q question) {
+	at := time.Now()
+	a := readAnswer{Meter: q.read.Meter, Table: q.read.Table, Address: q.read.Address, Count: q.read.Count, At: max(0, at.UnixMilli()), Code: evidence.Absent}
+	if read := p.line.Meters[q.meter].Ask; read != nil {
+		a.Data, a.Code = read(ctx, q.read)
+	}
+	q.tell(a)
+}

@@ -1,0 +1,126 @@
+package agent
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+func TestNoncesAreAnsweredOnce(t *testing.T) {
+	d := newDesk(evidence.SuiteEd25519)
+	hear := func(lender string, nonce byte) {
+		r := evidence.Receipt{Nonce: bytes.Repeat([]byte{nonce}, 16)}
+		d.heard(lender, []byte{nonce}, evidence.Message{Receipt: &r}, nil)
+	}
+	hear("bank-a", 1)
+	hear("bank-a", 2) // the newer one counts
+	hear("bank-b", 3)
+	got := map[evidence.NonceHash]bool{}
+	for _, h := range d.beacon() {
+		got[h] = true
+	}
+	for nonce, want := range map[byte]bool{1: false, 2: true, 3: true} {
+		if h := evidence.SuiteEd25519.NonceHash(bytes.Repeat([]byte{nonce}, 16)); got[h] != want {
+			t.Errorf("nonce %d answered: %v, want %v", nonce, got[h], want)
+		}
+	}
+	if again := d.beacon(); len(again) != 0 {
+		t.Errorf("%d nonces answered a second time", len(again))
+	}
+}
+
+func TestReceiptsAreRecordedEveryQuarter(t *testing.T) {
+	d := newDesk(evidence.SuiteEd25519)
+	now := time.Unix(1e9, 0)
+	d.now = func() time.Time { return now }
+	hear := func(raw string) { d.heard("bank-a", []byte(raw), evidence.Message{Receipt: &evidence.Receipt{}}, nil) }
+	hear("first")
+	if got := d.takeReceipts(false); string(got["bank-a"]) != "first" {
+		t.Fatalf("took %q", got)
+	}
+	hear("second")
+	now = now.Add(14 * time.Minute)
+	if got := d.takeReceipts(false); len(got) != 0 {
+		t.Errorf("took %q after 14 minutes", got)
+	}
+	hear("third")
+	now = now.Add(time.Minute)
+	if got := d.takeReceipts(false); string(got["bank-a"]) != "third" {
+		t.Errorf("took %q, want the newest", got)
+	}
+	if got := d.takeReceipts(true); len(got) != 0 {
+		t.Errorf("took %q again", got)
+	}
+	hear("fourth")
+	if got := d.takeReceipts(true); string(got["bank-a"]) != "fourth" {
+		t.Errorf("at the end took %q", got)
+	}
+}
+
+// TestChallenge: the answer is one record with every read, whatever came of it;
+// a second challenge before that is not served.
+func TestChallenge(t *testing.T) {
+	d := newDesk(evidence.SuiteEd25519)
+	c := evidence.Challenge{Nonce: [16]byte{5}, Reads: []evidence.RegisterRead{{Meter: "a", Count: 1}, {Meter: "b", Count: 1}}}
+	tells := make(chan func(readAnswer), 8)
+	ask := func(r evidence.RegisterRead, tell func(readAnswer)) { tells <- tell }
+	d.heard("bank-a", nil, evidence.Message{Challenge: &c}, ask)
+	first := <-tells
+	first(readAnswer{Code: evidence.OK})
+	d.heard("bank-a", nil, evidence.Message{Challenge: &evidence.Challenge{Nonce: [16]byte{6}, Reads: c.Reads}}, ask)
+	if as := d.takeAnswers(); len(as) != 0 {
+		t.Fatalf("answered before everything was read: %+v", as)
+	}
+	(<-tells)(readAnswer{Code: evidence.Timeout})
+	as := d.takeAnswers()
+	if len(as) != 1 || as[0].nonce != c.Nonce || as[0].lender != "bank-a" || len(as[0].reads) != 2 {
+		t.Fatalf("%+v", as)
+	}
+	if len(tells) != 0 {
+		t.Error("the second challenge was served beside the first")
+	}
+}
+
+func TestClockWatch(t *testing.T) {
+	var c clockWatch
+	wall, up := time.Date(2026, 1, 5, 8, 0, 0, 0, time.UTC), time.Hour
+	look := func(passed, set time.Duration) (before, after int64, stepped bool) {
+		wall, up = wall.Add(passed+set), up+passed
+		return c.look(wall, up)
+	}
+	for _, tt := range []struct {
+		set  time.Duration
+		want bool
+	}{{0, false}, {0, false}, {900 * time.Millisecond, false}, {-time.Hour, true}, {0, false}, {2 * time.Hour, true}, {time.Second, true}} {
+		before, after, stepped := look(10*time.Second, tt.set)
+		if stepped != tt.want {
+			t.Fatalf("set by %v: step %v", tt.set, stepped)
+		}
+		if stepped && (after != wall.UnixMilli() || after-before != tt.set.Milliseconds()) {
+			t.Errorf("set by %v: from %d to %d", tt.set, before, after)
+		}
+	}
+}
+
+func TestTimeFlag(t *testing.T) {
+	now := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		kernel evidence.TimeFlag
+		at     time.Time
+		set    bool
+		want   evidence.TimeFlag
+	}{
+		{evidence.Synchronised, now, false, evidence.Synchronised},
+		{evidence.Synchronised, now, true, evidence.Synchronised},
+		{evidence.Unsynchronised, now, false, evidence.Unsynchronised},
+		{evidence.Unsynchronised, now, true, evidence.Informative},
+		{evidence.Synchronised, time.Unix(90, 0), false, evidence.Relative},
+		{evidence.Unsynchronised, time.Unix(90, 0), true, evidence.Relative},
+	} {
+		if got := timeFlag(tt.kernel, tt.at, tt.set); got != tt.want {
+			t.Errorf("kernel %s, %v, set %v: %s, want %s", tt.kernel, tt.at, tt.set, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package evidence
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// FraudProof is a file that shows two histories of one log to anybody who has
+// the box's public key (SPEC.md section 10.1). Nothing in it is believed
+// before package verify has checked it.
+type FraudProof struct {
+	Meta []byte // the meta message
+	A, B []byte // deliveries, with or without blocks and anchors; A's index is not above B's
+}
+
+const fraudMagic = "tally-fraud"
+
+// Encode is the content of the file.
+func (p *FraudProof) Encode() []byte {
+	b := appendHead(nil, majorArray, 5)
+	b = append(appendHead(b, majorText, uint64(len(fraudMagic))), fraudMagic...)
+	b = appendHead(b, majorUint, bundleVersion)
+	return appendBytes(appendBytes(appendBytes(b, p.Meta), p.A), p.B)
+}
+
+// IsFraudProof reports whether a file that begins with start is meant as one.
+func IsFraudProof(start []byte) bool {
+	return bytes.HasPrefix(start, append([]byte{0x85, majorText<<5 | byte(len(fraudMagic))}, fraudMagic...))
+}
+
+// ParseFraudProof takes a file apart. The result aliases b.
+func ParseFraudProof(b []byte) (FraudProof, error) {
+	const where = "fraud proof"
+	if !IsFraudProof(b) {
+		return FraudProof{}, malformed(where, "does not begin like one")
+	}
+	r := reader{where: where, b: b, at: 2 + len(fraudMagic)}
+	if v := r.head(majorUint, "version"); r.err == nil && v != bundleVersion {
+		return FraudProof{}, fmt.Errorf("fraud proof of version %d, this is version %d: %w", v, bundleVersion, ErrVersion)
+	}
+	p := FraudProof{Meta: r.bytes("meta message"), A: r.bytes("first delivery"), B: r.bytes("second delivery")}
+	return p, r.end()
+}
