@@ -149,12 +149,13 @@ const (
 	WaterGas       Channel = 9
 	RawFrames      Channel = 10
 	Records        Channel = 11 // consents, declarations, receipts, ...: each for those it concerns
+	DailyTotals    Channel = 12
 )
 
 // String is the word shown to people.
 func (c Channel) String() string {
 	names := [...]string{1: "energy", "power", "voltage/current", "reactive/power factor", "frequency",
-		"timing", "aggregates", "equipment status", "water/gas", "raw frames", "records"}
+		"timing", "aggregates", "equipment status", "water/gas", "raw frames", "records", "daily totals"}
 	if int(c) < len(names) && c > 0 {
 		return names[c]
 	}
