@@ -30,7 +30,7 @@ type totals struct {
 
 // storedTotals is the content of the file.
 type storedTotals struct {
-	Log  evidence.LogID
+	Log  string // its id
 	Next uint64 // the first leaf not taken
 	Sums *aggregate.Sums
 }
@@ -81,7 +81,7 @@ func (t *totals) load(l *ledger) (from uint64, err error) {
 	if err := json.NewDecoder(io.NewSectionReader(f, 0, totalsBytes)).Decode(&stored); err != nil {
 		return 0, fmt.Errorf("totals so far: %s: %w", name, err)
 	}
-	if stored.Log != l.writer.LogID() || stored.Next > l.log.Next() {
+	if stored.Log != l.writer.LogID().String() || stored.Next > l.log.Next() {
 		return 0, fmt.Errorf("totals so far: %s is of log %s up to leaf %d, this is log %s with %d leaves", name, stored.Log, stored.Next, l.writer.LogID(), l.log.Next())
 	}
 	return max(stored.Next, l.log.First()), nil
@@ -153,7 +153,7 @@ func (t *totals) keep(l *ledger) error {
 		return nil
 	}
 	t.saved = next
-	text, err := json.Marshal(storedTotals{Log: l.writer.LogID(), Next: next, Sums: t.Sums})
+	text, err := json.Marshal(storedTotals{Log: l.writer.LogID().String(), Next: next, Sums: t.Sums})
 	if err != nil {
 		return err
 	}
