@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/aggregate"
 	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs/crashfs"
@@ -70,6 +71,7 @@ type box struct {
 func newBox(t *testing.T, seed uint64, devices ...Device) *box {
 	t.Helper()
 	b := &box{totalsSite("/box", devices...), crashfs.New(), rand.New(rand.NewPCG(seed, 1))}
+	b.Sync = time.Minute
 	b.Quota = 2 << 20 // segments of 128 KiB
 	if err := b.disk.MkdirAll(b.Dir); err != nil {
 		t.Fatal(err)
@@ -279,6 +281,7 @@ func TestTotalsAreRecomputed(t *testing.T) {
 		b.Window = 5 * time.Minute
 		for begun := time.Now(); time.Since(begun) < 100*time.Hour; {
 			one.dead, two.dead = rnd.IntN(4) == 0, rnd.IntN(9) == 0
+			b.ConfigDigest = evidence.Hash{byte(rnd.IntN(2))} // a lender came or went
 			stop := b.run
 			if rnd.IntN(3) > 0 {
 				stop = b.cut
@@ -432,5 +435,70 @@ func TestWindowThatDoesNotDivideAQuarterIsRefused(t *testing.T) {
 	s.Window = 7 * time.Minute
 	if _, err := Open(s); err == nil {
 		t.Error("opened")
+	}
+}
+
+// BenchmarkTotalsFromHistory is a start without the file: 20 meters with 4
+// registers and power at 10 s, a day of windows of 60 s. One op is a leaf.
+func BenchmarkTotalsFromHistory(b *testing.B) {
+	s := totalsSite("/box")
+	registers := []string{"energy_import", "energy_export", "energy_import_t1", "energy_import_t2", "power"}
+	for i := range 20 {
+		m := Meter{Name: fmt.Sprintf("press-%d", i), Interval: 10 * time.Second}
+		for _, name := range registers {
+			c := Column{Quantity: drivers.Quantity{Name: name, Unit: "kWh"}, Multiplier: drivers.Decimal{Coef: 1}, Rule: judge.Rule{Counter: true}}
+			if name == "power" {
+				c.Unit, c.Rule = "W", judge.Rule{}
+			}
+			m.Columns = append(m.Columns, c)
+		}
+		s.Lines[0].Meters = append(s.Lines[0].Meters, m)
+	}
+	dict, _ := newDictionary(&s)
+	l, _, err := openLedger(crashfs.New(), &s, dict)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.close()
+	lay := layoutOf(dict)
+	begin := time.Now().Truncate(time.Minute).UnixMilli()
+	for n := range int64(24 * 60) {
+		w := newWindow(len(dict.Meters))
+		w.start, w.end = begin+n*60_000, begin+(n+1)*60_000
+		for i := range w.meters {
+			for slot := range int64(6) {
+				w.meters[i].at = append(w.meters[i].at, w.start+slot*10_000)
+				for c := range registers {
+					w.meters[i].rows = append(w.meters[i].rows, drivers.Reading{Coef: 100*n + slot + int64(c)})
+				}
+			}
+		}
+		if err := l.window(w, &lay); err != nil {
+			b.Fatal(err)
+		}
+	}
+	leaves := int(l.log.Next())
+	made := 0
+	for n := l.log.First(); n < l.log.Next(); n++ {
+		rec, err := l.log.Read(n, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		d, err := evidence.ParseDelivery(rec)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, raw := range d.Blocks {
+			if aggregate.Made(raw.Channel) {
+				made += len(raw.Bytes) + 40 // its entry in key 8, rounded up
+			}
+		}
+	}
+	b.ResetTimer()
+	b.ReportMetric(float64(made)/float64(leaves), "B/leaf-for-totals")
+	for n := 0; n < b.N; n += leaves {
+		if err := l.totals.replay(l, l.log.First()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

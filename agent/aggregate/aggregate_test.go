@@ -342,13 +342,29 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-func TestUnmarshalIsTotal(t *testing.T) {
-	for _, text := range []string{"null", "[null]", "[]", "{}", `[{"Counters":[{}]}]`, `[{"Channel":7,"Counters":null,"Powers":[{}]}]`} {
+// FuzzState: no content of the file stops the agent, and what is taken up is
+// written back the same.
+func FuzzState(f *testing.F) {
+	for _, text := range []string{"null", "[null]", "{}", `[{"Counters":[{}]}]`, `[{"Channel":7,"End":-5,"Powers":[{"Meter":"press-1","Count":-1}]}]`} {
+		f.Add([]byte(text))
+	}
+	s := newSums(time.UTC, 0)
+	window(s, quarter-minute, quarter, good(5), silent)
+	text, err := json.Marshal(s)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, text []byte) {
 		s := New(func(string, string) int64 { return 0 }, time.UTC)
-		if err := json.Unmarshal([]byte(text), s); err != nil {
-			continue
+		if err := json.Unmarshal(text, s); err != nil {
+			return
 		}
 		s.Follow(dictionary())
+		if again := stored(t, s); !reflect.DeepEqual(again.spans, s.spans) {
+			t.Errorf("%+v became %+v", s.spans, again.spans)
+		}
 		window(s, 0, minute, good(1))
-	}
+		window(s, minute, quarter, good(1))
+	})
 }

@@ -144,12 +144,12 @@ const (
 	Reactive       Channel = 4 // and power factor
 	Frequency      Channel = 5
 	Timing         Channel = 6 // when each slot was polled
-	Aggregates     Channel = 7
+	Aggregates     Channel = 7 // of quarters of an hour, SPEC.md section 6.1
 	Status         Channel = 8 // equipment
 	WaterGas       Channel = 9
 	RawFrames      Channel = 10
 	Records        Channel = 11 // consents, declarations, receipts, ...: each for those it concerns
-	DailyTotals    Channel = 12
+	DailyTotals    Channel = 12 // SPEC.md section 6.1
 )
 
 // String is the word shown to people.

@@ -20,10 +20,6 @@ type Window struct {
 	timing map[int]*evidence.Samples // poll offsets by meter index; may be nil
 }
 
-// made reports whether a channel is made from others; its slots are periods and
-// the first column of a meter says when each ended (SPEC.md section 6.1).
-func made(ch evidence.Channel) bool { return ch == evidence.Aggregates || ch == evidence.DailyTotals }
-
 func (w *Window) add(b *evidence.Block) {
 	w.blocks = append(w.blocks, *b)
 	if b.Channel != evidence.Timing {
@@ -105,14 +101,15 @@ func (w *Window) Values() iter.Seq[Value] {
 func (w *Window) block(b *evidence.Block, yield func(Value) bool) bool {
 	for i, cm := range w.dict.Channels[b.Channel] {
 		meter, s := &w.dict.Meters[cm.Meter], &b.Meters[i]
+		periods := slotsArePeriods(b.Channel, cm.Columns)
 		for c, column := range cm.Columns {
-			if made(b.Channel) && c == 0 {
+			if periods && c == 0 {
 				continue
 			}
 			v := Value{Channel: b.Channel, Meter: meter.Name, Column: column}
 			for slot := range s.Slots {
 				v.Slot, v.Code, v.Coef = slot, s.Code(c, slot), s.Values[c][slot]
-				if made(b.Channel) {
+				if periods {
 					v.Time = time.UnixMilli(w.start + s.Values[0][slot]).UTC()
 				} else {
 					v.Time, v.Polled = w.slotTime(cm.Meter, slot)
@@ -124,6 +121,12 @@ func (w *Window) block(b *evidence.Block, yield func(Value) bool) bool {
 		}
 	}
 	return true
+}
+
+// slotsArePeriods reports whether the first column of a meter says when the
+// period of each slot ended (SPEC.md section 6.1).
+func slotsArePeriods(ch evidence.Channel, columns []evidence.Column) bool {
+	return (ch == evidence.Aggregates || ch == evidence.DailyTotals) && columns[0].Unit == "ms"
 }
 
 // slotTime adds the poll offset where it was disclosed and is known.
