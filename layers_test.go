@@ -40,6 +40,7 @@ var may = map[string][]string{
 	"uplink/keyfile":               {}, // both ends keep a key
 	"uplink/lender":                {"uplink", "uplink/*"},
 	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence"},
+	"agent/aggregate":              {"uplink/evidence"},
 	"agent/identity":               {"uplink/evidence", "uplink/keyfile"},
 	"agent/judge":                  {"drivers"},
 	"agent/schedule":               {},
@@ -69,6 +70,7 @@ var only = map[string][]string{
 	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness"},
 	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify", "uplink/lender"},
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
+	"time/tzdata":                         {"cmd/internal/assembly"},
 	// Packages imported by tests only.
 	"testing": {"uplink/evidence/evidencetest", "drivers/drivertest"},
 }

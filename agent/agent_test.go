@@ -234,10 +234,19 @@ func abandon(t *testing.T, s Site, d time.Duration) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	work(t, a, d)
+	if err := a.led.close(); err != nil { // frees the lock; what is not written stays unwritten
+		t.Fatal(err)
+	}
+}
+
+// work polls and seals for d, and leaves open what is open then.
+func work(t *testing.T, a *Agent, d time.Duration) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	a.seal.rec.begin(time.Now())
-	p := &poller{line: s.Lines[0], rec: a.seal.rec, judge: a.seal.judge, ids: a.seal.ids, log: s.Log}
+	p := &poller{line: a.site.Lines[0], rec: a.seal.rec, judge: a.seal.judge, ids: a.seal.ids, log: a.site.Log}
 	done := make(chan error, 2)
 	go func() { done <- p.run(ctx) }()
 	go func() { done <- a.seal.run(ctx) }()
@@ -245,9 +254,6 @@ func abandon(t *testing.T, s Site, d time.Duration) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := a.led.close(); err != nil { // frees the lock; what is not written stays unwritten
-		t.Fatal(err)
 	}
 }
 

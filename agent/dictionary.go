@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/aggregate"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -28,17 +29,17 @@ func newDictionary(s *Site) (*evidence.Dictionary, [][]int) {
 			order = append(order, nil)
 			for _, ch := range slices.Sorted(slices.Values(s.Channels)) {
 				cm := evidence.ChannelMeter{Meter: meter}
-				if ch == evidence.Timing {
+				switch {
+				case ch == evidence.Timing:
 					cm.Columns = []evidence.Column{{Quantity: "poll_offset", Unit: "ms", MulCoef: 1}}
+				case aggregate.Made(ch):
+					cm.Columns = madeOf(&m, ch, s.Channels)
 				}
 				for i, c := range m.Columns {
 					if ChannelOf(c.Quantity) != ch {
 						continue
 					}
-					cm.Columns = append(cm.Columns, evidence.Column{
-						Quantity: c.Name, Unit: c.Unit, Exp: c.Exp,
-						MulCoef: c.Multiplier.Coef, MulExp: c.Multiplier.Exp,
-					})
+					cm.Columns = append(cm.Columns, c.evidence())
 					order[meter] = append(order[meter], i)
 				}
 				if cm.Columns != nil {
@@ -50,13 +51,44 @@ func newDictionary(s *Site) (*evidence.Dictionary, [][]int) {
 	return d, order
 }
 
+// evidence is the column as the dictionary has it.
+func (c *Column) evidence() evidence.Column {
+	return evidence.Column{
+		Quantity: c.Name, Unit: c.Unit, Exp: c.Exp,
+		MulCoef: c.Multiplier.Coef, MulExp: c.Multiplier.Exp,
+	}
+}
+
+// madeOf is what m has in a channel made of others: of those that are sealed,
+// so that what is said can be recomputed.
+func madeOf(m *Meter, ch evidence.Channel, sealed []evidence.Channel) []evidence.Column {
+	var counters, power []evidence.Column
+	for i := range m.Columns {
+		c := &m.Columns[i]
+		switch of := ChannelOf(c.Quantity); {
+		case !slices.Contains(sealed, of):
+		case of == evidence.Energy && c.Rule.Counter:
+			counters = append(counters, c.evidence())
+		case of == evidence.Power && c.Name == "power":
+			power = append(power, c.evidence())
+		}
+	}
+	return aggregate.Columns(ch, counters, power)
+}
+
 // fits refuses a site whose windows could not be sealed, because a block holds
 // at most evidence.MaxCells samples; half of that is left for late polls.
 func fits(d *evidence.Dictionary, window time.Duration) error {
 	for _, ch := range d.ChannelList() {
+		if aggregate.Made(ch) && aggregate.Quarter%window != 0 {
+			return fmt.Errorf("channel %s: a window of %v does not divide %v: set window: to one that does", ch, window, aggregate.Quarter)
+		}
 		cells := int64(0)
 		for _, cm := range d.Channels[ch] {
 			slots := window.Milliseconds()/int64(d.Meters[cm.Meter].IntervalMS) + 1
+			if aggregate.Made(ch) {
+				slots = aggregate.MostSlots
+			}
 			cells += slots * int64(len(cm.Columns))
 		}
 		if cells > evidence.MaxCells/2 {
@@ -67,12 +99,12 @@ func fits(d *evidence.Dictionary, window time.Duration) error {
 	return nil
 }
 
-// columns is the number of recorded readings by meter in d; the timing column
-// is not one.
+// columns is the number of recorded readings by meter in d: timing and what is
+// made of readings are none.
 func columns(d *evidence.Dictionary) []int {
 	cols := make([]int, len(d.Meters))
 	for ch, meters := range d.Channels {
-		if ch == evidence.Timing {
+		if !ch.Measured() {
 			continue
 		}
 		for _, m := range meters {
@@ -83,10 +115,10 @@ func columns(d *evidence.Dictionary) []int {
 }
 
 // layout turns a window into the samples the encoder takes: the rows of each
-// meter into columns. It holds their memory, so that a seal allocates little.
+// meter into columns. Channels made of others are not its business. It holds their memory, so that a seal allocates little.
 type layout struct {
 	dict    *evidence.Dictionary
-	order   []evidence.Channel // ascending
+	order   []evidence.Channel // ascending, without those made of others
 	samples map[evidence.Channel][]evidence.Samples
 	cols    []int // by meter: recorded readings
 	placed  []int // by meter: columns already placed; scratch of fill
@@ -98,12 +130,15 @@ type layout struct {
 func layoutOf(d *evidence.Dictionary) layout {
 	l := layout{
 		dict:    d,
-		order:   d.ChannelList(),
+		order:   slices.DeleteFunc(d.ChannelList(), aggregate.Made),
 		samples: map[evidence.Channel][]evidence.Samples{},
 		cols:    columns(d),
 		placed:  make([]int, len(d.Meters)),
 	}
 	for ch, meters := range d.Channels {
+		if aggregate.Made(ch) {
+			continue
+		}
 		l.samples[ch] = make([]evidence.Samples, len(meters))
 		for i, cm := range meters {
 			s := &l.samples[ch][i]

@@ -93,8 +93,14 @@ func (ids *identities) store(known map[string]string) error {
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(ids.dir, identitiesFile)
-	f, err := ids.fsys.Create(name + ".new")
+	return replaceFile(ids.fsys, ids.dir, identitiesFile, text)
+}
+
+// replaceFile gives the file base in dir another content: after a crash it has
+// the old one or the new.
+func replaceFile(fsys vfs.FS, dir, base string, text []byte) error {
+	name := filepath.Join(dir, base)
+	f, err := fsys.Create(name + ".new")
 	if err != nil {
 		return err
 	}
@@ -102,8 +108,8 @@ func (ids *identities) store(known map[string]string) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := ids.fsys.Rename(name+".new", name); err != nil {
+	if err := fsys.Rename(name+".new", name); err != nil {
 		return err
 	}
-	return ids.fsys.SyncDir(ids.dir)
+	return fsys.SyncDir(dir)
 }

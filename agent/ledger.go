@@ -31,6 +31,7 @@ type ledger struct {
 	journal  *buffer.Log
 	writer   *evidence.Writer
 	source   *Source
+	totals   *totals
 	preamble []byte // the writer's state before the leaf being appended
 	boot     uint64
 	lost     []evidence.LostRange // dropped by quota, not yet stated in a leaf
@@ -93,6 +94,10 @@ func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p p
 		return nil, p, err
 	}
 	l.source.setMeta(l.writer.Meta().Encode())
+	var lacking error
+	if l.totals, lacking = openTotals(fsys, s, l); lacking != nil {
+		p.damaged = append(p.damaged, lacking.Error())
+	}
 	if err = l.openJournal(fsys, &p); err != nil {
 		return nil, p, err
 	}
@@ -336,6 +341,7 @@ func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) erro
 	err = l.leaf(func(w *evidence.Writer) ([]byte, error) {
 		return w.Config(l.event(time.Now(), 0), *dict, digest)
 	})
+	l.totals.Follow(l.writer.Dictionary())
 	l.source.setMeta(l.writer.Meta().Encode())
 	return err
 }
@@ -343,8 +349,10 @@ func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) erro
 // window seals w; beacon are the nonces it answers.
 func (l *ledger) window(w *window, lay *layout, beacon []evidence.NonceHash) error {
 	length := time.Duration(w.end-w.start) * time.Millisecond
+	samples := lay.fill(w)
+	l.totals.Window(w.start, w.end, samples)
 	return l.leaf(func(wr *evidence.Writer) ([]byte, error) {
-		return wr.Window(l.event(time.UnixMilli(w.start), length), lay.fill(w), beacon)
+		return wr.Window(l.event(time.UnixMilli(w.start), length), samples, beacon)
 	})
 }
 
@@ -365,6 +373,7 @@ func (l *ledger) events(news []evidence.Happening) error {
 	if len(news) == 0 {
 		return nil
 	}
+	l.totals.Events(news)
 	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
 		return w.Events(l.event(time.Now(), 0), news)
 	})

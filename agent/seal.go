@@ -87,10 +87,17 @@ func (s *sealer) seal(w *window) error {
 	if err := s.led.loss(); err != nil {
 		return err
 	}
+	// Before the window, so that the totals in it know of an exchange.
+	if err := s.led.events(s.rec.takeNews()); err != nil {
+		return err
+	}
 	if err := s.led.window(w, &s.layout, s.desk.beacon()); err != nil {
 		return err
 	}
 	s.rec.recycle(w)
+	if err := s.led.totals.keep(s.led); err != nil {
+		s.log.Warn("the totals so far could not be stored; the next start reads more of the history", "err", err)
+	}
 	if err := s.led.trim(); err != nil {
 		return err
 	}

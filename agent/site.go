@@ -26,6 +26,7 @@ type Site struct {
 	Lenders  []Lender
 	Channels []evidence.Channel // sealed channels; the others are not recorded
 	Window   time.Duration      // length of one sealed window
+	Zone     *time.Location     // in which the days of channel 12 are counted; needed where it is sealed
 	Sync     time.Duration      // a reading is durable at the latest this long after it was taken
 
 	Dir       string        // owned by one agent at a time

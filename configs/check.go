@@ -148,6 +148,7 @@ func (c *checker) site(s *Site, known func(dir string) (Profiles, error)) {
 	window := c.between("window", &s.Window, CodeWindow, MinWindow, MaxWindow)
 
 	c.channels(&s.Channels, nil)
+	c.made(s, window)
 	lines := c.count(len(s.Lines), MaxLines, "lines", &s.Lines)
 	meters := c.count(len(s.Meters), MaxMeters, "meters", &s.Meters)
 	if lines && meters {
@@ -506,7 +507,29 @@ func (c *checker) channels(list *[]Channel, allowed []Channel) {
 		case slices.Contains((*list)[:i], ch):
 			c.fault(at, CodeChannel, "remove one of them", "channel %s is listed twice", ch)
 		case allowed != nil && !slices.Contains(allowed, ch):
-			c.fault(at, CodeShare, "add it to channels, or remove it here", "channel %s is shared, but not among the channels of this site", ch)
+			hint := "add it to channels, or remove it here"
+			if slices.Equal(allowed, DefaultChannels()) {
+				hint = fmt.Sprintf("write channels: %s, or remove it here", strings.ReplaceAll(fmt.Sprint(append(allowed[:len(allowed):len(allowed)], ch)), " ", ", "))
+			}
+			c.fault(at, CodeShare, hint, "channel %s is shared, but not among the channels of this site", ch)
+		}
+	}
+}
+
+// made checks the channels that are made of others: these are sealed as well,
+// and windows divide their periods.
+func (c *checker) made(s *Site, window bool) {
+	for i, ch := range s.Channels {
+		of, at := ch.madeOf(), &s.Channels[i]
+		for _, source := range of {
+			if !slices.Contains(s.Channels, source) {
+				c.fault(at, CodeMade, fmt.Sprintf("add %s to channels: it is sealed, and sent to nobody unless shared", source),
+					"channel %s is made of %s, which is not among the channels of this site", ch, source)
+			}
+		}
+		if of != nil && window && Quarter%s.Window != 0 {
+			c.fault(at, CodeWindow, "choose a window that divides it, such as "+written(DefaultWindow),
+				"the periods of channel %s end on quarters of an hour, which a window of %s does not divide", ch, written(s.Window))
 		}
 	}
 }

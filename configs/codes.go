@@ -16,6 +16,7 @@ const (
 	CodeChannel  = "E-134" // a channel nobody knows, or twice
 	CodeQuantity = "E-135" // a quantity the profile does not have, or twice
 	CodeProfiles = "E-136" // a directory of profiles that cannot be used
+	CodeMade     = "E-137" // a channel made of one that is not sealed
 
 	CodePort     = "E-140" // a line with no port, or with two kinds
 	CodePortUsed = "E-141" // two lines on one port
@@ -26,7 +27,7 @@ const (
 	CodeOverlap  = "E-146" // two meters with one unit number on one line
 	CodeRatio    = "E-147" // CT or PT ratio
 	CodeInterval = "E-148" // interval out of range
-	CodeWindow   = "E-149" // window out of range, or not fitting an interval
+	CodeWindow   = "E-149" // window out of range, or not fitting an interval or a quarter of an hour
 
 	CodeBroker    = "E-150" // broker URL
 	CodeClear     = "E-151" // unencrypted connection over a public network

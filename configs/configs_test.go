@@ -90,6 +90,7 @@ buffer:
     quota: 256MB
     sync_interval: 10s
 window: 1m
+timezone: Asia/Shanghai
 key: /var/lib/tallystick/device.key
 `
 	if got := string(s.YAML()); got != want {

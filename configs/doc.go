@@ -25,6 +25,8 @@ const (
 	MaxQuantities = 256
 	MaxSlots      = 3600 // polls of one meter in one window
 
+	Quarter = 15 * time.Minute // what aggregates are counted in; windows divide it
+
 	MinInterval, MaxInterval   = 100 * time.Millisecond, 24 * time.Hour
 	MinWindow, MaxWindow       = 2 * time.Second, 10 * time.Minute
 	MinSync, MaxSync           = 100 * time.Millisecond, 10 * time.Minute
@@ -38,6 +40,7 @@ const (
 	DefaultSettings     = "9600 8N1"
 	DefaultInterval     = 10 * time.Second
 	DefaultWindow       = 60 * time.Second
+	DefaultTimezone     = "Asia/Shanghai"
 	DefaultDirectory    = "/var/lib/tallystick"
 	DefaultQuota        = 256 * MB
 	DefaultSync         = 10 * time.Second

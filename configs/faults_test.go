@@ -83,6 +83,7 @@ func TestFaults(t *testing.T) {
 
 		{"channels", good + "channels: [energie, power, power]\n"},
 		{"channels empty", good + "channels: []\n"},
+		{"channels made of others", good + "window: 70s\nchannels: [aggregates, daily, power]\n"},
 		{"channels not a list", good + "channels: energy\n"},
 
 		{"C-06 name with space", with("press-1", "Press 1")},
@@ -115,9 +116,15 @@ func TestFaults(t *testing.T) {
 		{"share missing", lender("broker: mqtts://h, ack: puback")},
 		{"share empty", lender("broker: mqtts://h, share: [], ack: puback")},
 		{"share not read", lender("broker: mqtts://h, share: [status], ack: puback") + "channels: [energy]\n"},
+		{"share of a channel that is not there by default", lender("broker: mqtts://h, share: [daily], ack: puback")},
 		{"client ids", lender(plain+", client_id: x") + "  - {name: c, " + plain + ", client_id: x}\n  - {name: d, " + plain + ", client_id: 'a b'}\n"},
 
 		{"buffer", good + "buffer: {quota: 1MB, sync_interval: 0s, retention: 1m, directory: ''}\nkey: ~/x\n"},
+		{"timezone unknown", good + "timezone: Asia/Beijing\n"},
+		{"timezone offset", good + "timezone: UTC+8\n"},
+		{"timezone of the machine", good + "timezone: Local\n"},
+		{"timezone a path", good + "timezone: ../localtime\n"},
+		{"timezone empty", good + "timezone: ''\n"},
 		{"quota without unit", good + "buffer: {quota: 12}\n"},
 		{"lists empty", "site: {name: a}\nlines: []\nmeters: []\n"},
 		{"lists missing", "site: {}\n"},

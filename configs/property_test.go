@@ -99,6 +99,7 @@ meters.0.profile="p"
 meters.0.protocol="modbus-tcp"
 meters.0.pt="1"
 site.name="a"
+timezone="Asia/Shanghai"
 window=1m
 `))
 	if s.Digest() != want {

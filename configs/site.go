@@ -15,10 +15,11 @@ type Site struct {
 	Site     Identity      `yaml:"site" required:"true"`
 	Lines    []Line        `yaml:"lines" required:"true"`
 	Meters   []Meter       `yaml:"meters" required:"true"`
-	Channels []Channel     `yaml:"channels"` // what is sealed at all; all by default
+	Channels []Channel     `yaml:"channels"` // what is sealed at all; DefaultChannels by default
 	Lenders  []Lender      `yaml:"lenders"`  // the box works without any
 	Buffer   Buffer        `yaml:"buffer"`
 	Window   time.Duration `yaml:"window"`
+	Timezone Zone          `yaml:"timezone"`            // in which days are counted
 	Key      string        `yaml:"key" digest:"-"`      // file of the box's private key
 	Profiles string        `yaml:"profiles" digest:"-"` // directory of further device profiles; empty: none
 
@@ -91,11 +92,27 @@ const (
 	Timing         Channel = "timing"
 	Status         Channel = "status"
 	WaterGas       Channel = "water-gas"
+	Aggregates     Channel = "aggregates" // made of energy and power
+	Daily          Channel = "daily"      // made of energy
 )
 
-// AllChannels are the channels a site file may name, in their order.
-func AllChannels() []Channel {
+// DefaultChannels are those a site seals that names none: all that is read.
+func DefaultChannels() []Channel {
 	return []Channel{Energy, Power, VoltageCurrent, Reactive, Frequency, Timing, Status, WaterGas}
+}
+
+// AllChannels are the channels a site file may name, in their order.
+func AllChannels() []Channel { return append(DefaultChannels(), Aggregates, Daily) }
+
+// madeOf are the channels one is made of, none for those that are read.
+func (c Channel) madeOf() []Channel {
+	switch c {
+	case Aggregates:
+		return []Channel{Energy, Power}
+	case Daily:
+		return []Channel{Energy}
+	}
+	return nil
 }
 
 // Connection is how a broker is reached; both files use it.
@@ -145,8 +162,8 @@ type Buffer struct {
 
 // Defaults implements strict.Defaulter.
 func (s *Site) Defaults() {
-	s.Channels = AllChannels()
-	s.Window = DefaultWindow
+	s.Channels = DefaultChannels()
+	s.Window, s.Timezone = DefaultWindow, DefaultTimezone
 	s.Buffer.Defaults()
 }
 

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -74,6 +75,27 @@ func (l *Label) UnmarshalText(b []byte) error {
 	}
 	*l = Label(b)
 	return nil
+}
+
+// Zone is a time zone, by its name in the IANA database.
+type Zone string
+
+// UnmarshalText accepts the name of a zone whose rules the program has.
+func (z *Zone) UnmarshalText(b []byte) error {
+	if _, err := Zone(b).Location(); err != nil {
+		return strict.Problem{Code: strict.CodeValue, Msg: fmt.Sprintf("%s is not the name of a time zone", quote(string(b))),
+			Hint: "write " + DefaultTimezone + ", or another name of the IANA database such as Asia/Urumqi or Europe/Berlin"}
+	}
+	*z = Zone(b)
+	return nil
+}
+
+// Location is the zone with its rules.
+func (z Zone) Location() (*time.Location, error) {
+	if z == "" || z == "Local" { // names of package time, not of the database
+		return nil, fmt.Errorf("%q is not the name of a time zone", string(z))
+	}
+	return time.LoadLocation(string(z))
 }
 
 // MeterAddress is how a meter is called on its line, as its plate or menu

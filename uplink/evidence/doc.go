@@ -144,17 +144,18 @@ const (
 	Reactive       Channel = 4 // and power factor
 	Frequency      Channel = 5
 	Timing         Channel = 6 // when each slot was polled
-	Aggregates     Channel = 7
+	Aggregates     Channel = 7 // of quarters of an hour, SPEC.md section 6.1
 	Status         Channel = 8 // equipment
 	WaterGas       Channel = 9
 	RawFrames      Channel = 10
 	Records        Channel = 11 // consents, declarations, receipts, ...: each for those it concerns
+	DailyTotals    Channel = 12 // SPEC.md section 6.1
 )
 
 // String is the word shown to people.
 func (c Channel) String() string {
 	names := [...]string{1: "energy", "power", "voltage/current", "reactive/power factor", "frequency",
-		"timing", "aggregates", "equipment status", "water/gas", "raw frames", "records"}
+		"timing", "aggregates", "equipment status", "water/gas", "raw frames", "records", "daily totals"}
 	if int(c) < len(names) && c > 0 {
 		return names[c]
 	}

@@ -136,8 +136,8 @@ func newReason(code string, args ...any) Reason {
 func KeyAssumed(key evidence.PublicKey) Reason { return newReason("key-assumed", key) }
 
 func channelZh(ch evidence.Channel) string {
-	names := [...]string{1: "电能", "功率", "电压/电流", "无功/功率因数", "频率", "采集时刻", "汇总", "设备状态", "水/气", "原始报文"}
-	if ch > 0 && int(ch) < len(names) {
+	names := [...]string{1: "电能", "功率", "电压/电流", "无功/功率因数", "频率", "采集时刻", "汇总", "设备状态", "水/气", "原始报文", "凭据", "日总量"}
+	if int(ch) < len(names) && names[ch] != "" {
 		return names[ch]
 	}
 	return strconv.Itoa(int(ch))

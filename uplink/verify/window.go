@@ -42,7 +42,8 @@ type Value struct {
 	Coef            int64 // as read from the meter; 0 and meaningless without a value
 	Slot            int
 	// Time is when the meter was polled, by the box's clock, where Polled;
-	// else the nominal instant of the slot. Milliseconds, UTC.
+	// else the nominal instant of the slot. In channels 7 and 12 it is the end
+	// of the period. Milliseconds, UTC.
 	Time   time.Time
 	Polled bool
 }
@@ -86,7 +87,7 @@ func magnitude(v int64) uint64 {
 
 // Values walks every sample, channel by channel, meter by meter, column by
 // column, slot by slot; samples without a value included. The timing channel
-// itself is left out: it shows as Value.Time.
+// itself and the ends of periods are left out: they show as Value.Time.
 func (w *Window) Values() iter.Seq[Value] {
 	return func(yield func(Value) bool) {
 		for i := range w.blocks {
@@ -100,11 +101,19 @@ func (w *Window) Values() iter.Seq[Value] {
 func (w *Window) block(b *evidence.Block, yield func(Value) bool) bool {
 	for i, cm := range w.dict.Channels[b.Channel] {
 		meter, s := &w.dict.Meters[cm.Meter], &b.Meters[i]
+		periods := slotsArePeriods(b.Channel, cm.Columns)
 		for c, column := range cm.Columns {
+			if periods && c == 0 {
+				continue
+			}
 			v := Value{Channel: b.Channel, Meter: meter.Name, Column: column}
 			for slot := range s.Slots {
 				v.Slot, v.Code, v.Coef = slot, s.Code(c, slot), s.Values[c][slot]
-				v.Time, v.Polled = w.slotTime(cm.Meter, slot)
+				if periods {
+					v.Time = time.UnixMilli(w.start + s.Values[0][slot]).UTC()
+				} else {
+					v.Time, v.Polled = w.slotTime(cm.Meter, slot)
+				}
 				if !yield(v) {
 					return false
 				}
@@ -112,6 +121,12 @@ func (w *Window) block(b *evidence.Block, yield func(Value) bool) bool {
 		}
 	}
 	return true
+}
+
+// slotsArePeriods reports whether the first column of a meter says when the
+// period of each slot ended (SPEC.md section 6.1).
+func slotsArePeriods(ch evidence.Channel, columns []evidence.Column) bool {
+	return (ch == evidence.Aggregates || ch == evidence.DailyTotals) && columns[0].Unit == "ms"
 }
 
 // slotTime adds the poll offset where it was disclosed and is known.

@@ -1,12 +1,18 @@
 package assembly
 
 import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
 // The fewest requests each profile's readable ranges allow for what it reads by
@@ -51,5 +57,55 @@ func TestMultiplier(t *testing.T) {
 		if got := multiplier(unit, ct, pt); got != want {
 			t.Errorf("%q: %v, want %v", unit, got, want)
 		}
+	}
+}
+
+// A lender of totals: the site file's words become channels of the evidence, with
+// the columns the meter's profile has counters for.
+func TestSiteWithTotals(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tallystick.yaml")
+	err := os.WriteFile(file, []byte(`site: {name: demo}
+lines: [{name: hall-a, tcp: "127.0.0.1:502"}]
+meters: [{name: press-1, line: hall-a, protocol: modbus-tcp, address: 1, profile: eastron-sdm630, quantities: [energy_import, power, voltage_l1]}]
+channels: [energy, power, aggregates, daily]
+timezone: Asia/Urumqi
+lenders: [{name: bank-a, broker: "mqtts://mq.example", share: [daily], ack: puback}]
+buffer: {directory: data}
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site, err := Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site.Lenders = nil // nobody is called
+	a, err := Open(site, Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta, err := evidence.ParseMeta(a.Source().Meta())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[evidence.Channel][]string{}
+	for ch, meters := range meta.Genesis.Manifest.Dictionary().Channels {
+		for _, c := range meters[0].Columns {
+			got[ch] = append(got[ch], c.Quantity)
+		}
+	}
+	want := map[evidence.Channel][]string{
+		evidence.Energy:      {"energy_import"},
+		evidence.Power:       {"power"},
+		evidence.Aggregates:  {"period_end", "energy_import_15min", "power_active_min_15min", "power_active_avg_15min", "power_active_max_15min"},
+		evidence.DailyTotals: {"period_end", "energy_import_day"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("columns %v, want %v", got, want)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := a.Run(ctx); err != nil { // lets go of the history
+		t.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+	_ "time/tzdata" // boxes may come without the rules of time zones
 
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/cmd/internal/broker"
@@ -43,9 +44,13 @@ func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 	if created {
 		o.Log.Info("made the key of this box", "file", site.Key, "public", id.Public())
 	}
+	zone, err := site.Timezone.Location()
+	if err != nil {
+		return nil, err
+	}
 	s := agent.Site{
 		Lines: lines, Channels: channels(site.Channels),
-		Window: site.Window, Sync: site.Buffer.SyncInterval,
+		Window: site.Window, Zone: zone, Sync: site.Buffer.SyncInterval,
 		Dir: site.Buffer.Directory, Quota: int64(site.Buffer.Quota), Retention: site.Buffer.Retention,
 		Signer: id.Signer(), Salt: id.Salt,
 		ConfigDigest: site.Digest(), Software: o.Software, Drain: drainTime,
@@ -76,6 +81,8 @@ func channels(names []configs.Channel) (cs []evidence.Channel) {
 			configs.Timing:         evidence.Timing,
 			configs.Status:         evidence.Status,
 			configs.WaterGas:       evidence.WaterGas,
+			configs.Aggregates:     evidence.Aggregates,
+			configs.Daily:          evidence.DailyTotals,
 		}[n])
 	}
 	return cs

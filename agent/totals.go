@@ -1,0 +1,161 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/tallystick/tallystick/agent/aggregate"
+	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+const (
+	totalsFile  = "totals"
+	totalsEvery = 256     // leaves between two writes of it
+	totalsBytes = 8 << 20 // more than 1024 meters come to
+)
+
+// totals keeps what the channels made of others go on from. It follows from the
+// leaves alone; the file spares a start from reading all of them.
+type totals struct {
+	*aggregate.Sums
+	fsys  vfs.FS
+	dir   string
+	saved uint64 // leaves that the file has taken
+}
+
+// storedTotals is the content of the file.
+type storedTotals struct {
+	Log  string // its id
+	Next uint64 // the first leaf not taken
+	Sums *aggregate.Sums
+}
+
+// openTotals takes up the totals of l's log. They are usable beside an error,
+// which says what had to be done without.
+func openTotals(fsys vfs.FS, s *Site, l *ledger) (*totals, error) {
+	t := &totals{Sums: aggregate.New(moduli(s), s.Zone), fsys: fsys, dir: s.Dir}
+	dict := l.writer.Dictionary()
+	if t.Follow(dict); t.Idle() {
+		return t, nil
+	}
+	from, err := t.load(l)
+	if err != nil {
+		from = l.log.First()
+		t.Forget()
+	}
+	return t, errors.Join(err, t.replay(l, from))
+}
+
+// moduli looks up the ends of counters.
+func moduli(s *Site) func(meter, quantity string) int64 {
+	type register struct{ meter, quantity string }
+	ends := map[register]int64{}
+	for _, l := range s.Lines {
+		for _, m := range l.Meters {
+			for _, c := range m.Columns {
+				ends[register{m.Name, c.Name}] = c.Rule.Modulus
+			}
+		}
+	}
+	return func(meter, quantity string) int64 { return ends[register{meter, quantity}] }
+}
+
+// load reads the file, if it is one of l's log, and returns the leaf from which
+// to go on.
+func (t *totals) load(l *ledger) (from uint64, err error) {
+	name := filepath.Join(t.dir, totalsFile)
+	f, err := t.fsys.OpenRead(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l.log.First(), nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("totals so far: %w", err)
+	}
+	defer f.Close()
+	stored := storedTotals{Sums: t.Sums}
+	if err := json.NewDecoder(io.NewSectionReader(f, 0, totalsBytes)).Decode(&stored); err != nil {
+		return 0, fmt.Errorf("totals so far: %s: %w", name, err)
+	}
+	if stored.Log != l.writer.LogID().String() || stored.Next > l.log.Next() {
+		return 0, fmt.Errorf("totals so far: %s is of log %s up to leaf %d, this is log %s with %d leaves", name, stored.Log, stored.Next, l.writer.LogID(), l.log.Next())
+	}
+	return max(stored.Next, l.log.First()), nil
+}
+
+// replay takes the leaves from one on. One that cannot be read is left out: what
+// the registers moved meanwhile is in the next difference.
+func (t *totals) replay(l *ledger, from uint64) error {
+	next := l.log.Next()
+	t.saved = from
+	if from == next {
+		t.Follow(l.writer.Dictionary())
+		return nil
+	}
+	meta, err := metaAt(l.log, from)
+	if err != nil {
+		t.Forget()
+		t.Follow(l.writer.Dictionary())
+		return fmt.Errorf("totals so far: leaf %d: %w", from, err)
+	}
+	parsed, err := meta.Parse()
+	if err != nil {
+		return err
+	}
+	dict := parsed.Dictionary.Manifest.Dictionary()
+	t.Follow(dict)
+	var rec []byte
+	for n := from; n < next; n++ {
+		if rec, err = l.log.Read(n, rec[:0]); err != nil {
+			continue
+		}
+		d, err := evidence.ParseDelivery(rec)
+		if err != nil {
+			continue
+		}
+		if changed := d.Manifest.Dictionary(); changed != nil {
+			dict = changed
+			t.Follow(dict)
+		}
+		t.Events(d.Manifest.Events)
+		if d.Manifest.Type == evidence.WindowLeaf && !t.Idle() {
+			t.window(&d, dict)
+		}
+	}
+	t.Follow(l.writer.Dictionary())
+	return nil
+}
+
+// window takes a sealed window.
+func (t *totals) window(d *evidence.UnverifiedDelivery, dict *evidence.Dictionary) {
+	data := map[evidence.Channel][]evidence.Samples{}
+	for _, raw := range d.Blocks {
+		if raw.Channel != evidence.Energy && raw.Channel != evidence.Power {
+			continue
+		}
+		blk, err := evidence.DecodeBlock(raw.Bytes, dict.Channels[raw.Channel])
+		if err != nil {
+			return
+		}
+		data[raw.Channel] = blk.Meters
+	}
+	t.Sums.Window(d.Manifest.Start, d.Manifest.End(), data)
+}
+
+// keep writes the file when it has fallen behind the log.
+func (t *totals) keep(l *ledger) error {
+	next := l.writer.N()
+	if t.Idle() || next < t.saved+totalsEvery {
+		return nil
+	}
+	t.saved = next
+	text, err := json.Marshal(storedTotals{Log: l.writer.LogID().String(), Next: next, Sums: t.Sums})
+	if err != nil {
+		return err
+	}
+	return replaceFile(t.fsys, t.dir, totalsFile, text)
+}
