@@ -26,6 +26,8 @@ const (
 	MaxSlots      = 3600 // polls of one meter in one window
 
 	MinInterval, MaxInterval   = 100 * time.Millisecond, 24 * time.Hour
+	MinTimeout, MaxTimeout     = 10 * time.Millisecond, 5 * time.Minute
+	MaxRTSDelay                = 100 * time.Millisecond // RS485_MAX_RTS_DELAY of the kernel, which cuts what is longer
 	MinWindow, MaxWindow       = 2 * time.Second, 10 * time.Minute
 	MinSync, MaxSync           = 100 * time.Millisecond, 10 * time.Minute
 	MinRetention, MaxRetention = time.Hour, 3650 * 24 * time.Hour
