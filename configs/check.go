@@ -182,11 +182,27 @@ func (c *checker) lines(s *Site) {
 			}
 			continue
 		}
+		if c.at.Has(&l.RS485) {
+			c.rs485(l)
+		}
 		if serial && !c.at.Has(&l.Serial) {
 			l.Serial.UnmarshalText([]byte(DefaultSettings))
 		}
 		c.portUsed(l, ports)
 	}
+}
+
+func (c *checker) rs485(l *Line) {
+	r := &l.RS485
+	if l.Port == "" {
+		c.fault(r, CodeSettings, "remove the key", "the direction of a TCP line is switched by the serial server, not here")
+		return
+	}
+	if r.RTSOnSend != High && r.RTSOnSend != Low {
+		c.fault(&r.RTSOnSend, CodeSettings, "the box's manual says which", "rts_on_send: expected high or low, found %s", quote(string(r.RTSOnSend)))
+	}
+	c.between("delay_before", &r.DelayBefore, CodeSettings, 0, MaxRTSDelay)
+	c.between("delay_after", &r.DelayAfter, CodeSettings, 0, MaxRTSDelay)
 }
 
 // portForm is an absolute path, or a port of Windows.
@@ -246,6 +262,9 @@ func (c *checker) meters(s *Site, profiles Profiles, window bool) {
 		}
 		if c.between("interval", &m.Interval, CodeInterval, MinInterval, MaxInterval) && window {
 			c.slots(m, s)
+		}
+		if c.at.Has(&m.Timeout) {
+			c.between("timeout", &m.Timeout, CodeTime, MinTimeout, MaxTimeout)
 		}
 	}
 	for i := range s.Lines {

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tallystick/tallystick/configs"
 )
@@ -113,6 +114,24 @@ key: /var/lib/tallystick/device.key
 	}
 	if w.Key != "/var/lib/tally-lender/lender.key" || w.Patience != configs.DefaultPatience {
 		t.Errorf("%+v", w)
+	}
+}
+
+// A group that is there, though empty, asks for what its defaults say.
+func TestRS485Defaults(t *testing.T) {
+	for keys, want := range map[string]configs.RS485{
+		"":                            {},
+		", rs485: {}":                 {RTSOnSend: configs.High},
+		", rs485: {delay_after: 2ms}": {RTSOnSend: configs.High, DelayAfter: 2 * time.Millisecond},
+	} {
+		s, err := configs.ParseSite("site.yaml", []byte(strings.Replace(good, "/dev/ttyUSB0", "/dev/ttyS1"+keys, 1)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Lines[0].RS485; got != want {
+			t.Errorf("%q: %+v, want %+v", keys, got, want)
+		}
+		readsBack(t, s)
 	}
 }
 

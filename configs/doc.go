@@ -28,6 +28,8 @@ const (
 	Quarter = 15 * time.Minute // what aggregates are counted in; windows divide it
 
 	MinInterval, MaxInterval   = 100 * time.Millisecond, 24 * time.Hour
+	MinTimeout, MaxTimeout     = 10 * time.Millisecond, 5 * time.Minute
+	MaxRTSDelay                = 100 * time.Millisecond // RS485_MAX_RTS_DELAY of the kernel, which cuts what is longer
 	MinWindow, MaxWindow       = 2 * time.Second, 10 * time.Minute
 	MinSync, MaxSync           = 100 * time.Millisecond, 10 * time.Minute
 	MinRetention, MaxRetention = time.Hour, 3650 * 24 * time.Hour

@@ -45,6 +45,9 @@ func TestFaults(t *testing.T) {
 		{"settings speed", with("/dev/ttyUSB0", "/dev/ttyUSB0, serial: 9600000 8N1")},
 		{"settings 7 bits", with("/dev/ttyUSB0", "/dev/ttyUSB0, serial: 9600 7E1")},
 		{"settings on tcp", with("port: /dev/ttyUSB0", "tcp: 10.0.0.1:502, serial: 9600 8N1")},
+		{"rs485", with("/dev/ttyUSB0", "/dev/ttyS1, rs485: {rts_on_send: up, delay_before: 1s, delay_after: 1500us}")},
+		{"rs485 true", with("/dev/ttyUSB0", "/dev/ttyS1, rs485: true")},
+		{"rs485 on tcp", with("port: /dev/ttyUSB0", "tcp: 10.0.0.1:502, rs485: {rts_on_send: low}")},
 		{"port is an alias", with("port: /dev/ttyUSB0", "label: &a x, port: *a")},
 		{"tcp without port", with("port: /dev/ttyUSB0", "tcp: 10.0.0.1")},
 		{"tcp bad address", with("port: /dev/ttyUSB0", "tcp: 10.0.0.256:502")},
@@ -78,6 +81,8 @@ func TestFaults(t *testing.T) {
 		{"interval does not divide", meter("interval: 7s")},
 		{"interval is no multiple", meter("interval: 90s")},
 		{"interval too many", meter("interval: 100ms") + "window: 10m\n"},
+		{"timeout", meter("timeout: 1ms")},
+		{"timeout 0", meter("timeout: 0s")},
 		{"window short", good + "window: 1s\n"},
 		{"window does not fit the default interval", good + "window: 45s\n"},
 

@@ -29,7 +29,8 @@ func siteText(t *rapid.T) string {
 	for i := range lines {
 		serial[i] = rapid.Bool().Draw(t, "serial")
 		if serial[i] {
-			fmt.Fprintf(&b, "  - {name: l%d, port: /dev/tty%d, serial: %s}\n", i, i, pick("settings", "9600 8N1", "19200 8e1", "115200 8O2"))
+			fmt.Fprintf(&b, "  - {name: l%d, port: /dev/tty%d, serial: %s%s}\n", i, i, pick("settings", "9600 8N1", "19200 8e1", "115200 8O2"),
+				pick("rs485", "", ", rs485: {rts_on_send: low}", ", rs485: {delay_before: 1ms, delay_after: 100ms}"))
 		} else {
 			fmt.Fprintf(&b, "  - {name: l%d, tcp: 'HOST%d:502', label: %s}\n", i, i, label())
 		}
@@ -46,8 +47,8 @@ func siteText(t *rapid.T) string {
 		if rapid.Bool().Draw(t, "slow") {
 			interval = window * time.Duration(pick1(t, 1, 3, 7))
 		}
-		fmt.Fprintf(&b, "  - {name: m%d, line: l%d, %saddress: %d, profile: p%d, ct: %s, pt: %s, interval: %s}\n",
-			i, on, protocol, i+1, i, pick("ct", "200/5", "1", "0.5", "40.25", "600:5"), pick("pt", "1", "10000/100", "35000/100"), interval)
+		fmt.Fprintf(&b, "  - {name: m%d, line: l%d, %saddress: %d, profile: p%d, ct: %s, pt: %s, interval: %s%s}\n",
+			i, on, protocol, i+1, i, pick("ct", "200/5", "1", "0.5", "40.25", "600:5"), pick("pt", "1", "10000/100", "35000/100"), interval, pick("timeout", "", ", timeout: 2s"))
 	}
 	fmt.Fprintf(&b, "window: %s\n", window)
 	if rapid.Bool().Draw(t, "lender") {

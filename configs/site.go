@@ -39,8 +39,25 @@ type Line struct {
 	Label  Label    `yaml:"label"`
 	Port   string   `yaml:"port"`   // serial device, absolute; empty on a TCP line
 	Serial Settings `yaml:"serial"` // of Port; zero on a TCP line
+	RS485  RS485    `yaml:"rs485"`  // zero where the kernel is not to switch the direction
 	TCP    Address  `yaml:"tcp"`    // empty on a serial line
 }
+
+// RS485 has the kernel switch the direction of Port by its RTS line, on a board
+// that is wired so.
+type RS485 struct {
+	RTSOnSend   Level         `yaml:"rts_on_send"`  // of RTS while sending; high by default
+	DelayBefore time.Duration `yaml:"delay_before"` // from switching to the first bit
+	DelayAfter  time.Duration `yaml:"delay_after"`  // from the last bit to switching back
+}
+
+// Level is that of a signal.
+type Level string
+
+const (
+	High Level = "high"
+	Low  Level = "low"
+)
 
 // Protocol is how a meter is spoken to.
 type Protocol string
@@ -75,6 +92,7 @@ type Meter struct {
 	CT         Ratio         `yaml:"ct"` // of the current transformer, 1 by default
 	PT         Ratio         `yaml:"pt"` // of the voltage transformer, 1 by default
 	Interval   time.Duration `yaml:"interval"`
+	Timeout    time.Duration `yaml:"timeout"`    // for one reply; 0: the profile's
 	Quantities []string      `yaml:"quantities"` // the profile's default ones when empty
 	Main       bool          `yaml:"main"`       // the incoming meter: the others of its kind are behind it
 }
@@ -166,6 +184,9 @@ func (s *Site) Defaults() {
 	s.Window, s.Timezone = DefaultWindow, DefaultTimezone
 	s.Buffer.Defaults()
 }
+
+// Defaults implements strict.Defaulter.
+func (r *RS485) Defaults() { r.RTSOnSend = High }
 
 // Defaults implements strict.Defaulter.
 func (m *Meter) Defaults() {

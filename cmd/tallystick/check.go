@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -48,7 +49,7 @@ With --online each meter is also read once and each broker called.
 			if !online {
 				return nil
 			}
-			r, err := newReader(site, nil)
+			r, err := newReader(site, nil, a.logger(slog.LevelInfo))
 			if err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -110,7 +111,7 @@ buffer: {directory: `+dir+`/box, sync_interval: 200ms}
 	}
 	defer f.Close()
 	var got []string
-	sum, err := verify.Bundle(f, verify.Policy{Pinned: []ed25519.PublicKey{key.Public().(ed25519.PublicKey)}}, func(r verify.Result) {
+	sum, err := verify.Bundle(f, verify.Policy{Pinned: []evidence.PublicKey{evidence.Ed25519PublicKey(key.Public().(ed25519.PublicKey))}}, func(r verify.Result) {
 		for _, e := range r.Manifest.Events {
 			got = append(got, e.Kind+" "+e.Subject)
 		}

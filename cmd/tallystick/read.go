@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -39,9 +40,9 @@ run on the same ports meanwhile.
 				return err
 			}
 			if frames {
-				return transcripts(cmd.Context(), cmd.OutOrStdout(), a.stderr, site)
+				return transcripts(cmd.Context(), cmd.OutOrStdout(), a.stderr, a.logger(slog.LevelInfo), site)
 			}
-			r, err := newReader(site, nil)
+			r, err := newReader(site, nil, a.logger(slog.LevelInfo))
 			if err != nil {
 				return err
 			}
@@ -82,12 +83,12 @@ type polled struct {
 	fits     *order // the word order under which they can
 }
 
-func newReader(site *configs.Site, tap func(drivers.Frame)) (*reader, error) {
+func newReader(site *configs.Site, tap func(drivers.Frame), log *slog.Logger) (*reader, error) {
 	lib, err := assembly.Library(site.Profiles)
 	if err != nil {
 		return nil, err
 	}
-	lines, err := assembly.Lines(site, lib, tap)
+	lines, err := assembly.Lines(site, lib, tap, func(err error) { log.Warn(err.Error()) })
 	if err != nil {
 		return nil, err
 	}
@@ -97,10 +98,10 @@ func newReader(site *configs.Site, tap func(drivers.Frame)) (*reader, error) {
 // transcripts reads every meter once, one after the other, and prints each
 // reading as drivers/profile keeps them: what was asked, what came, what it
 // means.
-func transcripts(ctx context.Context, out, stderr io.Writer, site *configs.Site) error {
+func transcripts(ctx context.Context, out, stderr io.Writer, log *slog.Logger, site *configs.Site) error {
 	r, err := newReader(site, func(f drivers.Frame) {
 		fmt.Fprintf(out, "> % X\n< % X\n", f.Request, f.Reply)
-	})
+	}, log)
 	if err != nil {
 		return err
 	}

@@ -1,27 +1,26 @@
-package line_test
+package line
 
 import (
+	"context"
 	"fmt"
-	"io"
+	"os"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/tallystick/tallystick/drivers"
-	"github.com/tallystick/tallystick/drivers/line"
-	"github.com/tallystick/tallystick/drivers/modbus"
-	"github.com/tallystick/tallystick/drivers/sim"
 	"golang.org/x/sys/unix"
+
+	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/dlt645"
+	"github.com/tallystick/tallystick/drivers/modbus"
+	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/drivers/sim"
 )
 
 const (
-	meters    = 10
-	values    = 20               // float32, in 40 registers
-	request   = 8                // characters
-	reply     = 3 + 4*values + 2 // characters
-	exchanged = request + reply  // without the two silences
-	timeout   = 1000 * time.Millisecond
+	values = 20              // float32 of a Modbus meter, in 40 registers
+	atOnce = time.Nanosecond // a meter's own time; 0 is usual for its protocol
 )
 
 var (
@@ -29,196 +28,254 @@ var (
 	slow = drivers.Settings{Baud: 2400, DataBits: 8, Parity: 'E', StopBits: 1}
 )
 
-// onWire is how long one poll of a meter takes on the wire: both frames and the
-// 3.5 characters of silence before each, a character being as long as the
-// settings say, where the standard counts 11 bits.
-func onWire(s drivers.Settings) time.Duration {
+// timed is the meters' end of a pty that keeps account of the line's time: what
+// an exchange takes is its time on the wire, hear, late, the silence of the
+// standard, and over.
+type timed struct {
+	*sim.PTY
+
+	mu            sync.Mutex
+	heard, landed time.Time // the last bytes from and to the line
+
+	// Of the line's goroutine.
+	before time.Time        // when the reply before landed,
+	spoke  drivers.Settings // and how it was sent
+	early  int              // requests before the silence was over
+	count  int
+	wire   time.Duration // both frames and 3.5 characters before each
+	hear   time.Duration // from a request to the moment the simulator has it
+	late   time.Duration // by which the last byte of a reply comes too late
+	over   time.Duration // silence before a request beyond what is needed
+}
+
+func (p *timed) Read(b []byte) (int, error) {
+	n, err := p.PTY.Read(b)
+	p.mu.Lock()
+	p.heard = time.Now()
+	p.mu.Unlock()
+	return n, err
+}
+
+func (p *timed) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	p.landed = time.Now()
+	p.mu.Unlock()
+	return p.PTY.Write(b)
+}
+
+// tap is told of every exchange. A character is as long as the settings say,
+// where Silence counts the standard's 11 bits.
+func (p *timed) tap(x drivers.Frame) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, _ := p.Settings()
+	over := x.Sent.Sub(p.before) - max(s.Silence(), p.spoke.Silence())
+	if over < 0 {
+		p.early++
+	}
+	p.over += over
+	p.before, p.spoke = p.landed, s
+	if x.Err != nil {
+		return
+	}
 	gap := s.Characters(7) / 2
 	if s.Baud > 19200 {
 		gap = s.Silence()
 	}
-	return s.Characters(exchanged) + 2*gap
+	frames := s.Characters(len(x.Request) + len(x.Reply))
+	p.count++
+	p.wire += frames + 2*gap
+	p.hear += p.heard.Sub(x.Sent)
+	p.late += p.landed.Sub(p.heard) - frames - gap
 }
 
-// far is the meters' end of a pty on which only those hear and are heard that
-// use the speed the line is set to.
-type far struct {
-	*sim.PTY
-	ends map[int]*end // by speed
-
-	mu      sync.Mutex
-	landed  time.Time       // when the last byte of a reply was put on the wire
-	before  time.Time       // the same of the exchange before
-	silence time.Duration   // at the speed of that
-	over    []time.Duration // silences before a request, less those needed
-	early   int
-}
-
-// end is what the meters of one speed see of it.
-type end struct {
-	*far
-	*io.PipeReader
-	in    *io.PipeWriter
-	speed drivers.Settings
-}
-
-func (e *end) Read(b []byte) (int, error) { return e.PipeReader.Read(b) }
-func (e *end) Close() error               { return e.PipeReader.Close() }
-
-func (e *end) Write(b []byte) (int, error) {
-	if e.speedNow() != e.speed.Baud {
-		return len(b), nil
-	}
-	e.mu.Lock()
-	e.landed, e.silence = time.Now(), e.speed.Silence()
-	e.mu.Unlock()
-	return e.PTY.Write(b)
-}
-
-func (f *far) speedNow() int {
-	c, err := f.PTY.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	var speed int
-	c.Control(func(fd uintptr) {
-		if t, err := unix.IoctlGetTermios(int(fd), unix.TCGETS2); err == nil {
-			speed = int(t.Ospeed)
-		}
-	})
-	return speed
-}
-
-// run hands on what the line says to those who understand it.
-func (f *far) run() {
-	b := make([]byte, 512)
-	for {
-		n, err := f.PTY.Read(b)
-		if err != nil {
-			for _, e := range f.ends {
-				e.in.Close()
-			}
-			return
-		}
-		if e := f.ends[f.speedNow()]; e != nil {
-			e.in.Write(b[:n])
-		}
-	}
-}
-
-// sent is told when a request was sent; it counts those sent too early.
-func (f *far) sent(at time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	gap := at.Sub(f.before)
-	if gap < f.silence {
-		f.early++
-	}
-	f.over = append(f.over, gap-f.silence)
-	f.before = f.landed
-}
-
-// bus is a line to ten simulated meters, meter i with the given settings, those
-// in dead not answering.
-func bus(b *testing.B, settings func(i int) drivers.Settings, dead map[int]bool) (*far, []*modbus.Meter, func()) {
-	p, err := sim.OpenPTY("")
+// benchLine is a line to simulated meters that answer at once, with what stop
+// to call at the end.
+func benchLine(b *testing.B, bus sim.Line) (p *timed, l *Line, stop func()) {
+	b.Helper()
+	pty, err := sim.OpenPTY("")
 	if err != nil {
 		b.Skip(err)
 	}
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
-	if err != nil {
-		b.Fatal(err)
+	for i := range bus.Stations {
+		bus.Stations[i].Delay = atOnce
 	}
-	f := &far{PTY: p, ends: map[int]*end{}}
-	units := map[drivers.Settings]sim.Units{}
-	for i := range meters {
-		s := settings(i)
-		if units[s] == nil {
-			units[s] = sim.Units{}
-		}
-		m, err := sim.New(sim.Config{
-			Name: fmt.Sprint("m", i), Clock: clock, Load: sim.ShiftPattern(1, time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC)),
-			Registers: []drivers.Register{{Quantity: drivers.Quantity{Name: "voltage_l1", Unit: "V", Exp: -1}, Type: drivers.Float32}},
-			Ranges:    []drivers.Range{{Last: 2*values - 1}},
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if !dead[i] {
-			units[s][byte(i+1)] = m
-		}
-	}
+	p = &timed{PTY: pty}
 	var served sync.WaitGroup
-	for s, u := range units {
-		r, w := io.Pipe()
-		e := &end{f, r, w, s}
-		f.ends[s.Baud] = e
-		served.Go(func() { sim.ServeRTU(b.Context(), e, u, sim.Timing{Baud: s.Baud, Bits: s.Bits()}) })
-	}
-	served.Go(f.run)
-	l := line.New(line.Config{
-		Name: "bus", Serial: &line.Serial{Path: p.Path(), Settings: settings(0)},
-		Tap: func(x drivers.Frame) { f.sent(x.Sent) },
-	})
-	asked := make([]*modbus.Meter, meters)
-	for i := range asked {
-		name := fmt.Sprint("m", i)
-		cfg := modbus.Config{Name: name, Unit: uint8(i + 1), Timeout: timeout, Ranges: []drivers.Range{{Last: 2*values - 1}}}
-		for v := range uint16(values) {
-			cfg.Registers = append(cfg.Registers, drivers.Register{
-				Quantity: drivers.Quantity{Name: fmt.Sprint("q", v), Exp: -1}, Address: 2 * v, Type: drivers.Float32})
-		}
-		if asked[i], err = modbus.New(cfg, l.Station(line.StationConfig{Name: name, Settings: settings(i)})); err != nil {
-			b.Fatal(err)
-		}
-	}
-	return f, asked, func() {
+	served.Go(func() { sim.Serve(b.Context(), p, bus, pty.Settings) })
+	l = New(Config{Name: "bus", Serial: &Serial{Path: pty.Path(), Settings: bus.Stations[0].Serial}, Tap: p.tap})
+	return p, l, func() {
 		l.Close()
-		p.Close()
+		pty.Close()
 		served.Wait()
 	}
 }
 
-// cycle polls every meter once and says how many answered.
-func cycle(b *testing.B, asked []*modbus.Meter) (answers int) {
-	var dst [values]drivers.Reading
-	for _, m := range asked {
-		if m.Read(b.Context(), dst[:]) == nil {
-			answers++
-		}
+// simConfig is a simulated meter that stands still.
+func simConfig(b *testing.B, name string) sim.Config {
+	b.Helper()
+	clock, err := sim.NewClock(1, sim.Hold{For: 1e6 * time.Hour}, 0)
+	if err != nil {
+		b.Fatal(err)
 	}
-	return answers
+	return sim.Config{Name: name, Clock: clock, Load: sim.ShiftPattern(1, time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC))}
 }
 
-// BenchmarkUtilisation polls ten meters of 20 values back to back: the time on
-// the wire by the time it took, and how much longer than it must the line stayed
-// silent after a reply.
+// unitsOf are n Modbus meters, units 1 to n, with the given settings; those in
+// dead do not answer.
+func unitsOf(b *testing.B, n int, s drivers.Settings, dead ...int) sim.Station {
+	b.Helper()
+	units := sim.Units{}
+	for i := range n {
+		c := simConfig(b, fmt.Sprint("m", i))
+		c.Registers = []drivers.Register{{Quantity: drivers.Quantity{Name: "voltage_l1", Unit: "V", Exp: -1}, Type: drivers.Float32}}
+		c.Ranges = []drivers.Range{{Last: 2*values - 1}}
+		m, err := sim.New(c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if !slices.Contains(dead, i) {
+			units[byte(i+1)] = m
+		}
+	}
+	return sim.Station{Meter: units, Serial: s}
+}
+
+// modbusOn are the readers of those.
+func modbusOn(b *testing.B, l *Line, n int, s drivers.Settings) (asked []mixedMeter) {
+	b.Helper()
+	for i := range n {
+		name := fmt.Sprint("m", i)
+		cfg := modbus.Config{Name: name, Unit: uint8(i + 1), Timeout: time.Second, Ranges: []drivers.Range{{Last: 2*values - 1}}}
+		for v := range uint16(values) {
+			cfg.Registers = append(cfg.Registers, drivers.Register{
+				Quantity: drivers.Quantity{Name: fmt.Sprint("q", v), Exp: -1}, Address: 2 * v, Type: drivers.Float32})
+		}
+		m, err := modbus.New(cfg, l.Station(StationConfig{Name: name, Settings: s}))
+		if err != nil {
+			b.Fatal(err)
+		}
+		asked = append(asked, mixedMeter{device: m, readings: make([]drivers.Reading, values)})
+	}
+	return asked
+}
+
+// round reads every meter once and says how many did not give everything.
+func round(ctx context.Context, asked []mixedMeter) (faulty int) {
+	for _, m := range asked {
+		if m.device.Read(ctx, m.readings) != nil {
+			faulty++
+		}
+	}
+	return faulty
+}
+
+// measure reads the meters back to back and reports the time on the wire by the
+// time it took, and where the rest of it went, per exchange.
+func measure(b *testing.B, p *timed, asked []mixedMeter) {
+	b.Helper()
+	for range 2 { // once to find out what a meter does not have
+		round(b.Context(), asked)
+	}
+	p.early, p.count, p.wire, p.hear, p.late, p.over = 0, 0, 0, 0, 0, 0
+	faulty := 0
+	for b.Loop() {
+		faulty += round(b.Context(), asked)
+	}
+	if p.early > 0 {
+		b.Errorf("%d of %d requests came before the silence was over", p.early, p.count)
+	}
+	mean := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(p.count) }
+	b.ReportMetric(100*float64(p.wire)/float64(b.Elapsed()), "%utilised")
+	b.ReportMetric(mean(p.hear), "us-hear")
+	b.ReportMetric(mean(p.late), "us-late")
+	b.ReportMetric(mean(p.over), "us-over")
+	b.ReportMetric(float64(p.early), "early")
+	b.ReportMetric(float64(faulty), "faulty")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkUtilisation reads ten Modbus meters of 20 values.
 func BenchmarkUtilisation(b *testing.B) {
 	for _, baud := range []int{9600, 19200, 115200} {
 		s := drivers.Settings{Baud: baud, DataBits: 8, Parity: 'N', StopBits: 1}
 		b.Run(fmt.Sprint(s), func(b *testing.B) {
-			measure(b, func(int) drivers.Settings { return s })
+			p, l, stop := benchLine(b, sim.Line{Stations: []sim.Station{unitsOf(b, 10, s)}})
+			defer stop()
+			measure(b, p, modbusOn(b, l, 10, s))
 		})
 	}
 }
 
-// BenchmarkMixed is six meters at 9600 8N1 and four at 2400 8E1 on one pair.
+// BenchmarkMixed is meters of several protocols at two settings on one pair.
 func BenchmarkMixed(b *testing.B) {
-	b.Run("grouped", func(b *testing.B) {
-		measure(b, func(i int) drivers.Settings {
-			if i < 6 {
-				return fast
+	// Six Modbus meters and four of DL/T 645-2007, five values of each of those
+	// in three requests.
+	for name, order := range map[string][]int{
+		"by speed":    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9},
+		"alternating": {0, 6, 1, 7, 2, 8, 3, 9, 4, 5},
+	} {
+		b.Run(name, func(b *testing.B) {
+			lib, err := profile.Builtin()
+			if err != nil {
+				b.Fatal(err)
 			}
-			return slow
-		})
-	})
-	b.Run("alternating", func(b *testing.B) {
-		measure(b, func(i int) drivers.Settings {
-			if i%2 == 0 || i == 9 {
-				return fast
+			const model = "dlt645-2007-3ph"
+			pr, err := lib.Get(model)
+			if err != nil {
+				b.Fatal(err)
 			}
-			return slow
+			items := slices.DeleteFunc(slices.Clone(pr.Items), func(i drivers.Item) bool {
+				return !slices.Contains([]string{"energy_import", "voltage_l1", "voltage_l2", "voltage_l3", "power"}, i.Name)
+			})
+			bus := sim.Line{Stations: []sim.Station{unitsOf(b, 6, fast)}}
+			address := func(i int) string { return fmt.Sprintf("21000000000%d", i) }
+			for i := range 4 {
+				m, err := sim.NewNamed(simConfig(b, address(i)), sim.Model{Name: model, Address: address(i), Wakeup: i})
+				if err != nil {
+					b.Fatal(err)
+				}
+				bus.Stations = append(bus.Stations, sim.Station{Meter: m, Serial: slow})
+			}
+			p, l, stop := benchLine(b, bus)
+			defer stop()
+			asked := modbusOn(b, l, 6, fast)
+			for i := range 4 {
+				m, err := dlt645.New(dlt645.Config{Name: address(i), Address: address(i), Items: items, Blocks: pr.Blocks,
+					Timeout: pr.Timeout, Settings: slow}, l.Station(StationConfig{Name: address(i)}))
+				if err != nil {
+					b.Fatal(err)
+				}
+				asked = append(asked, mixedMeter{device: m, readings: make([]drivers.Reading, len(items))})
+			}
+			var ordered []mixedMeter
+			for _, i := range order {
+				ordered = append(ordered, asked[i])
+			}
+			measure(b, p, ordered)
 		})
+	}
+	// The simulator's own mixed line, with everything its profiles read.
+	b.Run("four protocols", func(b *testing.B) {
+		c := simConfig(b, "")
+		bus, placed, err := sim.Mixed("", sim.RTU, c.Load, c.Clock, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range placed {
+			s := slow
+			if placed[i].Serial.Baud >= fast.Baud {
+				s = fast
+			}
+			placed[i].Serial, bus.Stations[i].Serial = s, s
+		}
+		p, l, stop := benchLine(b, bus)
+		defer stop()
+		var asked []mixedMeter
+		for _, at := range placed {
+			asked = append(asked, newMixedMeter(b, l, at))
+		}
+		measure(b, p, asked)
 	})
 }
 
@@ -227,47 +284,63 @@ func BenchmarkMixed(b *testing.B) {
 // is asked again every half minute.
 func BenchmarkOneDead(b *testing.B) {
 	s := drivers.Settings{Baud: 19200, DataBits: 8, Parity: 'N', StopBits: 1}
-	_, asked, stop := bus(b, func(int) drivers.Settings { return s }, map[int]bool{4: true})
+	_, l, stop := benchLine(b, sim.Line{Stations: []sim.Station{unitsOf(b, 10, s, 4)}})
 	defer stop()
+	asked := modbusOn(b, l, 10, s)
 	nine := slices.Delete(slices.Clone(asked), 4, 5)
-	cycle(b, nine)
+	round(b.Context(), nine)
 	const healthy = 10
 	begun := time.Now()
 	for range healthy {
-		cycle(b, nine)
+		round(b.Context(), nine)
 	}
 	each := time.Since(begun) / healthy
 	for begun := time.Now(); time.Since(begun) < 20*time.Second; { // until it is left alone for long
-		cycle(b, asked)
+		round(b.Context(), asked)
 	}
 	for b.Loop() {
-		if n := cycle(b, asked); n != meters-1 {
-			b.Fatalf("%d answers", n)
+		if n := round(b.Context(), asked); n != 1 {
+			b.Fatalf("%d do not answer", n)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(each), "x-of-nine")
 	b.ReportMetric(0, "ns/op")
 }
 
-func measure(b *testing.B, settings func(i int) drivers.Settings) {
-	f, asked, stop := bus(b, settings, nil)
-	defer stop()
-	var wire time.Duration
-	for i := range meters {
-		wire += onWire(settings(i))
+// BenchmarkWake is what a pseudo-terminal takes here to wake its reader, whoever
+// uses it: the floor of us-hear, and of us-over once more.
+func BenchmarkWake(b *testing.B) {
+	far, err := sim.OpenPTY("")
+	if err != nil {
+		b.Skip(err)
 	}
-	if cycle(b, asked) != meters {
-		b.Fatal("not every meter answers")
+	defer far.Close()
+	near, err := os.OpenFile(far.Path(), os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		b.Fatal(err)
 	}
-	f.over, f.early = nil, 0
-	answers := 0
+	defer near.Close()
+	woke := make(chan time.Time)
+	go func() {
+		defer close(woke)
+		for in := make([]byte, 1); ; {
+			if _, err := near.Read(in); err != nil {
+				return
+			}
+			woke <- time.Now()
+		}
+	}()
+	var took time.Duration
 	for b.Loop() {
-		answers += cycle(b, asked)
+		pause(5 * time.Millisecond)
+		written := time.Now()
+		if _, err := far.Write([]byte{0}); err != nil {
+			b.Fatal(err)
+		}
+		took += (<-woke).Sub(written)
 	}
-	b.ReportMetric(100*float64(wire)*float64(b.N)/float64(b.Elapsed()), "%utilised")
-	b.ReportMetric(float64(f.early), "early")
-	slices.Sort(f.over)
-	b.ReportMetric(float64(f.over[len(f.over)/2].Microseconds()), "us-over")
-	b.ReportMetric(float64(b.N*meters-answers), "unanswered")
+	near.Close()
+	<-woke
+	b.ReportMetric(float64(took.Microseconds())/float64(b.N), "us-wake")
 	b.ReportMetric(0, "ns/op")
 }

@@ -29,6 +29,9 @@ const (
 	// maxDrain bounds the wait for that on a line that never falls silent: a
 	// readout may be given minutes, a pause may not.
 	maxDrain = 2 * time.Second
+	// stalled is how late a time-out is noticed by a process that did not get to
+	// run. Its reply may have come in time, and is looked for once more.
+	stalled = 5 * time.Millisecond
 	// slice bounds the wait for a reply between two looks at the context.
 	slice = 100 * time.Millisecond
 	// writeTimeout bounds handing a request to the kernel, which buffers it.
@@ -205,6 +208,7 @@ func (l *Line) ask(ctx context.Context, x *drivers.Exchange, first time.Duration
 	}
 	start, n := 0, 0 // buf[:start] is noise, buf[start:n] not yet understood
 	dropped := 0     // noise bytes that had to make room
+	looked := false
 	for {
 		k, err := l.port.Read(l.buf[n:])
 		if k > 0 {
@@ -237,6 +241,11 @@ func (l *Line) ask(ctx context.Context, x *drivers.Exchange, first time.Duration
 			return nil, l.buf[:n], skipped(ctx)
 		case now.Before(limit):
 			if err := l.port.SetReadDeadline(earlier(limit, now.Add(slice))); err != nil {
+				return nil, l.buf[:n], l.lose(err)
+			}
+		case !looked && now.Sub(limit) > stalled:
+			looked = true
+			if err := l.port.SetReadDeadline(now.Add(time.Millisecond)); err != nil {
 				return nil, l.buf[:n], l.lose(err)
 			}
 		case n+dropped == 0:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -410,3 +411,42 @@ func TestStuckPort(t *testing.T) {
 type stuck struct{ *wire }
 
 func (s stuck) Write([]byte) (int, error) { return s.Read(nil) }
+
+// A machine too busy to run us at the time-out finds the reply that came in time.
+func TestReplyDuringStall(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &busy{wire: newWire(nil)}
+			w.onWrite = func(int) {
+				if !late {
+					w.after(5*time.Millisecond, "<reply1>")
+				}
+			}
+			l := on(server)
+			l.dial = func(context.Context) (port, error) { return w, nil }
+			reply, err := l.Exchange(t.Context(), poll())
+			if !late {
+				want(t, reply, err, "<reply1>")
+			} else {
+				wantFault(t, err, drivers.Timeout, "timeout after 300ms")
+			}
+		})
+	}
+}
+
+// busy is a port whose first read after a request comes back long after its
+// deadline, and by then without the bytes that came, as Go's poller does it.
+type busy struct {
+	*wire
+	reads int
+}
+
+func (b *busy) Read(p []byte) (int, error) {
+	if len(b.requests) == 1 {
+		if b.reads++; b.reads == 1 {
+			time.Sleep(time.Second)
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+	return b.wire.Read(p)
+}

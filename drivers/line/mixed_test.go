@@ -161,7 +161,7 @@ type mixedMeter struct {
 	checked    bool // frames have a CRC, which no damage here passes
 }
 
-func newMixedMeter(t *testing.T, l *Line, p sim.Placed) (m mixedMeter) {
+func newMixedMeter(t testing.TB, l *Line, p sim.Placed) (m mixedMeter) {
 	t.Helper()
 	lib, err := profile.Builtin()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 // sleepExactly is sleep, exact to a few microseconds where rw is a descriptor,
 // whose far end can tell: time.Sleep may be a millisecond late, and a thread
 // wakes 50 to 100 us late.
-func sleepExactly(ctx context.Context, rw io.Writer, d time.Duration) error {
+func sleepExactly(ctx context.Context, rw io.ReadWriter, d time.Duration) error {
 	const coarse, spin = 2 * time.Millisecond, 100 * time.Microsecond
 	if _, real := rw.(syscall.Conn); !real || d <= 0 {
 		return sleep(ctx, d)

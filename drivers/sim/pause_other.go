@@ -8,4 +8,4 @@ import (
 	"time"
 )
 
-func sleepExactly(ctx context.Context, _ io.Writer, d time.Duration) error { return sleep(ctx, d) }
+func sleepExactly(ctx context.Context, _ io.ReadWriter, d time.Duration) error { return sleep(ctx, d) }

@@ -35,17 +35,17 @@ func unitOf(units Units, frame []byte) *Meter {
 }
 
 // pace writes a reply to a request of the given length that came at arrived.
-func pace(ctx context.Context, w io.Writer, reply []byte, arrived time.Time, request int, timing Timing) error {
+func (s speaker) pace(ctx context.Context, reply []byte, arrived time.Time, request int, timing Timing) error {
 	step := fifo
 	if timing.Baud == 0 {
 		step = len(reply)
 	}
 	for lo := 0; lo < len(reply); lo += step {
 		hi := min(lo+step, len(reply))
-		if err := sleepExactly(ctx, w, time.Until(arrived.Add(timing.landed(request, hi-1)))); err != nil {
+		if err := sleepExactly(ctx, s.rw, time.Until(arrived.Add(timing.landed(request, hi-1)))); err != nil {
 			return err
 		}
-		if _, err := w.Write(reply[lo:hi]); err != nil {
+		if _, err := s.Write(reply[lo:hi]); err != nil {
 			return err
 		}
 	}

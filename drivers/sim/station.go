@@ -256,7 +256,7 @@ func (w *wire) send(ctx context.Context, due []transmission) error {
 }
 
 func (w *wire) transmit(ctx context.Context, t transmission) error {
-	return pace(ctx, speaker{w, t.serial}, t.bytes, t.arrived, t.request, t.timing)
+	return speaker{w, t.serial}.pace(ctx, t.bytes, t.arrived, t.request, t.timing)
 }
 
 // collide is what is left of two replies of which the later begins while the

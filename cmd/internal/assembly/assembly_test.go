@@ -6,12 +6,16 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/line"
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/drivers/sim"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
@@ -43,6 +47,53 @@ func TestRequestsPerPoll(t *testing.T) {
 		}
 		if n, known := want[id]; known && len(m.Requests()) != n {
 			t.Errorf("%s: %d requests for %d quantities, want %d: %v", id, len(m.Requests()), len(p.Registers), n, m.Requests())
+		}
+	}
+}
+
+// What a site file says of a port and of one meter's time-out reaches the line. A
+// pseudo-terminal knows no RS-485, and nobody answers on this one.
+func TestLineAndMeterSettings(t *testing.T) {
+	pty, err := sim.OpenPTY("")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer pty.Close()
+	site, err := configs.ParseSite("site.yaml", []byte(`site: {name: demo}
+lines: [{name: hall-a, port: `+pty.Path()+`, rs485: {rts_on_send: low}}]
+meters: [{name: press-1, line: hall-a, address: 7, profile: eastron-sdm630, timeout: 30ms}]
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lib, err := Library("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var warnings []string
+	lines, err := Lines(site, lib, nil, func(err error) { warnings = append(warnings, err.Error()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lines[0].Close()
+	m := lines[0].Meters[0]
+	err = m.Device.Read(t.Context(), make([]drivers.Reading, len(m.Columns)))
+	if err == nil || !strings.HasSuffix(err.Error(), "from meter press-1: timeout after 30ms") {
+		t.Errorf("%v", err)
+	}
+	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], "line hall-a: port "+pty.Path()+": its driver does not switch the direction") {
+		t.Errorf("warnings %q", warnings)
+	}
+}
+
+func TestRS485(t *testing.T) {
+	for in, want := range map[configs.RS485]*line.RS485{
+		{}: nil,
+		{RTSOnSend: configs.High, DelayBefore: time.Millisecond}: {RTSOnSend: true, DelayBefore: time.Millisecond},
+		{RTSOnSend: configs.Low, DelayAfter: time.Millisecond}:   {DelayAfter: time.Millisecond},
+	} {
+		if got := rs485(in); !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v: %+v, want %+v", in, got, want)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func BenchmarkSocketToSealedWindow(b *testing.B) {
 			},
 		})
 	}
-	lines, err := Lines(site, lib, nil)
+	lines, err := Lines(site, lib, nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -48,15 +48,15 @@ func Library(dir string) (*profile.Library, error) {
 }
 
 // Lines builds the lines of a site with the meters on them. Nothing is opened
-// yet. tap, where not nil, sees every frame.
-func Lines(site *configs.Site, lib *profile.Library, tap func(drivers.Frame)) ([]agent.Line, error) {
+// yet. tap and warn are line.Config's, and may be nil.
+func Lines(site *configs.Site, lib *profile.Library, tap func(drivers.Frame), warn func(error)) ([]agent.Line, error) {
 	lines := make([]agent.Line, 0, len(site.Lines))
 	for i := range site.Lines {
 		c := &site.Lines[i]
-		cfg := line.Config{Name: string(c.Name), TCP: string(c.TCP), Tap: tap}
+		cfg := line.Config{Name: string(c.Name), TCP: string(c.TCP), Tap: tap, Warn: warn}
 		if c.Port != "" {
 			cfg.Serial = &line.Serial{
-				Path: c.Port, Settings: drivers.Settings(c.Serial),
+				Path: c.Port, Settings: drivers.Settings(c.Serial), RS485: rs485(c.RS485),
 			}
 		}
 		bus := line.New(cfg)
@@ -77,10 +77,23 @@ func Lines(site *configs.Site, lib *profile.Library, tap func(drivers.Frame)) ([
 	return lines, nil
 }
 
+// rs485 is nil where the site file says nothing of it.
+func rs485(c configs.RS485) *line.RS485 {
+	if c == (configs.RS485{}) {
+		return nil
+	}
+	return &line.RS485{RTSOnSend: c.RTSOnSend == configs.High, DelayBefore: c.DelayBefore, DelayAfter: c.DelayAfter}
+}
+
 func newMeter(m *configs.Meter, lib *profile.Library, bus drivers.Exchanger) (agent.Meter, error) {
 	p, err := lib.Get(m.Profile)
 	if err != nil {
 		return agent.Meter{}, err
+	}
+	if m.Timeout > 0 {
+		own := *p
+		own.Timeout = m.Timeout
+		p = &own
 	}
 	am := agent.Meter{
 		Name: string(m.Name), Profile: p.ID, ProfileVersion: p.Version, ProfileHash: p.Hash,

@@ -33,7 +33,7 @@ func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines, err := Lines(site, lib, nil)
+	lines, err := Lines(site, lib, nil, func(err error) { o.Log.Warn(err.Error()) })
 	if err != nil {
 		return nil, err
 	}
