@@ -154,6 +154,21 @@ func FilterDelivery(dst, stored []byte, keep func(RawBlock) bool, anchor *Anchor
 	return appendDelivery(dst, d.sign1, blocks, anchor)
 }
 
+// RecordBlock is the block of channel Records in a delivery, nil where there is
+// none; the leaf is not looked at.
+func RecordBlock(delivery []byte) []byte {
+	d, err := splitDelivery(delivery)
+	if err != nil {
+		return nil
+	}
+	for _, b := range d.blocks {
+		if b.Channel == Records {
+			return b.Bytes
+		}
+	}
+	return nil
+}
+
 // Granted keeps, for FilterDelivery, what a lender may have: the channels given,
 // and the records that are for it or for every lender.
 func Granted(lender string, channels []Channel) func(RawBlock) bool {

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"time"
@@ -14,9 +15,11 @@ type Policy struct {
 	Keys   map[evidence.LogID]evidence.PublicKey // pinned by log
 	Pinned []evidence.PublicKey                  // pinned for any log they sign
 
-	// Received says when a leaf first arrived, where the caller knows (its
-	// archive, a receipt). Nil, or false, lowers the grade to D.
-	Received func(n uint64) (at time.Time, ok bool)
+	// Times says when a leaf arrived and when it was made at the earliest, as far
+	// as the caller knows (its archive). Zero times, or nil, say nothing.
+	Times func(n uint64) (received, notBefore time.Time)
+	// Receipts are what lenders confirmed; nil for none.
+	Receipts *Receipts
 }
 
 // keyFor returns the pinned key for a log whose genesis names claimed.
@@ -35,8 +38,11 @@ func (p *Policy) keyFor(log evidence.LogID, claimed evidence.PublicKey) (evidenc
 // Lost is a stretch of leaves a bundle does not hold.
 type Lost struct {
 	Range
-	Reason string `json:"reason"` // what the box declared, or "not declared"
+	Reason string // what the box declared, or "not declared"
 }
+
+// MarshalJSON writes [lo, hi, "reason"].
+func (l Lost) MarshalJSON() ([]byte, error) { return json.Marshal([]any{l.Lo, l.Hi, l.Reason}) }
 
 // Fault is one delivery of a bundle that did not verify.
 type Fault struct {
@@ -59,11 +65,29 @@ type Summary struct {
 	Windows  uint64         `json:"windows"`  // accepted windows
 	Verified uint64         `json:"verified"` // of these, without any reservation
 	Readings uint64         `json:"readings"`
-	Grade    Grade          `json:"grade"`   // the worst
-	Gaps     []Lost         `json:"gaps"`    // at most 1000
-	Altered  []Fault        `json:"altered"` // everything not accepted, at most 1000
-	Faults   uint64         `json:"faults"`  // how many were not accepted
-	Reasons  []Reason       `json:"reasons"` // each code once, as first met
+	Grade    Grade          `json:"grade"` // the worst
+	// Grades counts accepted windows by grade, and under X what was not accepted.
+	Grades  map[Grade]uint64 `json:"grade_counts"`
+	Gaps    []Lost           `json:"gaps"`    // at most 1000
+	Altered []Fault          `json:"altered"` // everything not accepted but forks, at most 1000
+	Forks   []Fault          `json:"forks"`   // at most 1000
+	Faults  uint64           `json:"faults"`  // how many were not accepted
+	Reasons []Reason         `json:"reasons"` // each code once, as first met
+	// Assumptions are what the result rests on and the bundle cannot show.
+	Assumptions []Reason `json:"assumptions"`
+}
+
+// MarshalJSON writes the verdict Gap as "gaps": it is about many leaves.
+func (s Summary) MarshalJSON() ([]byte, error) {
+	type plain Summary
+	p := struct {
+		plain
+		Verdict string `json:"verdict"`
+	}{plain(s), string(s.Verdict)}
+	if s.Verdict == Gap {
+		p.Verdict = "gaps"
+	}
+	return json.Marshal(p)
 }
 
 // Bundle checks a `.tally` file from front to back in bounded memory. The
@@ -77,7 +101,8 @@ func Bundle(r io.Reader, policy Policy, each func(Result)) (Summary, error) {
 		return Summary{}, err
 	}
 	b := bundle{header: br.Header(), policy: policy, each: each,
-		sum: Summary{Verdict: Verified, Grade: GradeA, Gaps: []Lost{}, Altered: []Fault{}, Reasons: []Reason{}}}
+		sum: Summary{Verdict: Verified, Grade: GradeA, Grades: map[Grade]uint64{}, Gaps: []Lost{}, Altered: []Fault{}, Forks: []Fault{},
+			Reasons: []Reason{}, Assumptions: []Reason{}}}
 	b.sum.Log = b.header.Log
 	if !b.begin() {
 		b.sum.Grade = GradeX
@@ -97,6 +122,8 @@ type bundle struct {
 	each   func(Result)
 	v      *Verifier
 	sum    Summary
+
+	notBefore time.Time // by Policy.Times, of the delivery under way
 }
 
 func (b *bundle) fault(v Verdict, code string, args ...any) {
@@ -139,7 +166,30 @@ func (b *bundle) begin() bool {
 		b.fault(Altered, "header", err.Error())
 		return false
 	}
+	b.v.Issued = b.issued
+	b.assume(&meta)
 	return true
+}
+
+// assume states what has to be taken for granted.
+func (b *bundle) assume(meta *evidence.UnverifiedMeta) {
+	record := meta.Genesis.Manifest.Genesis.Key
+	if n := len(meta.Rotations); n > 0 {
+		record = meta.Rotations[n-1].Manifest.Rotation.Key
+	}
+	b.sum.Assumptions = append(b.sum.Assumptions, newReason("custody", record.Custody))
+	if b.policy.Times == nil && b.policy.Receipts == nil {
+		b.sum.Assumptions = append(b.sum.Assumptions, newReason("no-times"))
+	}
+}
+
+// issued says when a nonce was given out, by a receipt or by the caller's own
+// note about the leaf under way.
+func (b *bundle) issued(h evidence.NonceHash) (time.Time, bool) {
+	if at, ok := b.policy.Receipts.issued(h); ok {
+		return at, true
+	}
+	return b.notBefore, !b.notBefore.IsZero()
 }
 
 func (b *bundle) deliveries(br *evidence.BundleReader) error {
@@ -172,12 +222,7 @@ func (b *bundle) deliveries(br *evidence.BundleReader) error {
 }
 
 func (b *bundle) delivery(item []byte, first bool) {
-	received := time.Time{}
-	if d, err := evidence.ParseDelivery(item); err == nil && b.policy.Received != nil {
-		if at, ok := b.policy.Received(d.Manifest.N); ok {
-			received = at
-		}
-	}
+	received := b.received(item)
 	res := b.v.Next(item, received)
 	if b.each != nil {
 		b.each(res)
@@ -208,6 +253,26 @@ func (b *bundle) delivery(item []byte, first bool) {
 	b.accepted(res)
 }
 
+// received is when a delivery had arrived at the latest, by whoever knows it
+// best; zero when nobody does. It notes when it was made at the earliest.
+func (b *bundle) received(item []byte) (at time.Time) {
+	b.notBefore = time.Time{}
+	if b.policy.Times == nil && b.policy.Receipts == nil {
+		return at
+	}
+	d, err := evidence.ParseDelivery(item)
+	if err != nil {
+		return at
+	}
+	if b.policy.Times != nil {
+		at, b.notBefore = b.policy.Times(d.Manifest.N)
+	}
+	if r := b.policy.Receipts.received(d.Manifest.N); !r.IsZero() && (at.IsZero() || r.Before(at)) {
+		at = r
+	}
+	return at
+}
+
 func (b *bundle) accepted(res Result) {
 	if b.sum.Leaves == 0 {
 		b.sum.Lo = res.N
@@ -218,6 +283,7 @@ func (b *bundle) accepted(res Result) {
 	if res.Type == evidence.WindowLeaf {
 		b.sum.Windows++
 		b.sum.Readings += uint64(res.Readings)
+		b.sum.Grades[res.Grade]++
 		if res.Verdict == Verified {
 			b.sum.Verified++
 		}
@@ -235,8 +301,13 @@ func (b *bundle) accepted(res Result) {
 func (b *bundle) refused(res Result) {
 	b.sum.Grade = GradeX
 	b.sum.Faults++
-	if len(b.sum.Altered) < listed {
-		b.sum.Altered = append(b.sum.Altered, Fault{N: res.N, Channel: res.Channel, Verdict: res.Verdict, Reason: res.Reasons[0].En})
+	b.sum.Grades[GradeX]++
+	list := &b.sum.Altered
+	if res.Verdict == Forked {
+		list = &b.sum.Forks
+	}
+	if len(*list) < listed {
+		*list = append(*list, Fault{N: res.N, Channel: res.Channel, Verdict: res.Verdict, Reason: res.Reasons[0].En})
 	}
 }
 

@@ -105,8 +105,8 @@ func trusting(s *evidencetest.Stream) Policy {
 		received[uint64(n)] = soon(d)
 	}
 	return Policy{
-		Keys:     map[evidence.LogID]evidence.PublicKey{s.Writer.LogID(): pub(1)},
-		Received: func(n uint64) (time.Time, bool) { at, ok := received[n]; return at, ok },
+		Keys:  map[evidence.LogID]evidence.PublicKey{s.Writer.LogID(): pub(1)},
+		Times: func(n uint64) (time.Time, time.Time) { return received[n], time.Time{} },
 	}
 }
 

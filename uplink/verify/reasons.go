@@ -110,6 +110,10 @@ func wording(code string) (en, zh string) {
 		return "no key is pinned for log %s; it names key %s, which proves nothing until you have it from the box's owner", "没有为日志 %s 登记密钥；它自称密钥 %s，在向设备所有者核实之前不能证明任何事"
 	case "key-assumed":
 		return "no key was given, so the file was checked against the key it names itself, %s: compare it with the one you were given when the box was commissioned", "未提供密钥，因此按文件自称的密钥 %s 核验：请与设备启用时交给您的密钥比对"
+	case "custody":
+		return "the key that signs is kept in: %s. Whoever controls the box can have anything signed with it from now on; what was received and receipted before stays as it is", "签名密钥的保管方式：%s。控制设备的人此后可用该密钥签署任何内容；此前已接收并出具回执的内容不受影响"
+	case "no-times":
+		return "no receipts of a lender that is believed, and no archive: when the evidence existed is the box's own word", "没有可采信的出借方回执，也没有接收存档：证据何时存在仅为设备自述"
 	case "header":
 		return "the head of the file does not fit the log: %s", "文件头与日志不符：%s"
 	}
