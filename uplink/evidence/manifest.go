@@ -130,6 +130,7 @@ type ClockStep struct {
 // the history root of the leaf it stands in (SPEC.md section 4.4).
 type Counter struct {
 	_         struct{} `cbor:",toarray"`
+	Handle    uint32   // of the NV index
 	Attest    []byte   // TPMS_ATTEST of TPM2_NV_Certify
 	Signature []byte   // by the attestation key: r || s
 }
@@ -458,7 +459,8 @@ func decodeManifest(suite Suite, payload []byte) (Manifest, error) {
 	case WitnessedLeaf:
 		m.Note = deref(w.Note)
 	case CounterLeaf:
-		m.Counter = &Counter{Attest: deref(w.Counter).Attest, Signature: deref(w.Counter).Signature}
+		c := deref(w.Counter)
+		m.Counter = &c
 	default:
 		return Manifest{}, malformed(where, "leaf type %d", w.Type)
 	}
