@@ -39,7 +39,8 @@ var may = map[string][]string{
 	"uplink/mqtt":                  {},
 	"uplink/keyfile":               {}, // both ends keep a key
 	"uplink/lender":                {"uplink", "uplink/*"},
-	"uplink/witness/checkpoint":    {}, // offline verifiers need it too: no network, no files
+	"uplink/witness":               {"buffer/vfs", "uplink/witness/checkpoint"}, // the disk, and one that crashes
+	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
 	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence"},
 	"agent/aggregate":              {"uplink/evidence"},
 	"agent/identity":               {"uplink/evidence", "uplink/keyfile"},
