@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -138,6 +139,9 @@ func TestEmptyLog(t *testing.T) {
 	if resp := post(w, request{0, make([][32]byte, 1), h.signed(4)}.encode()); resp.StatusCode != 422 {
 		t.Errorf("a proof from nothing: %d", resp.StatusCode)
 	}
+	if names := kept(t, w, h, ""); len(names) != 0 {
+		t.Errorf("kept as a proof beside nothing: %v", names)
+	}
 	must(t, w, h.request(0, 0))
 	must(t, w, h.request(0, 4))
 }
@@ -220,10 +224,17 @@ func TestForkIsKept(t *testing.T) {
 			w := open(t, config(t, fsys, h))
 			must(t, w, h.request(0, 13))
 			other := h.forked(6, 9).request(old, 13)
-			for range 3 { // the same is kept once
+			ops := 0
+			for i := range 3 { // the same is kept once
+				if i == 1 {
+					ops = fsys.Ops()
+				}
 				if resp := post(w, other.encode()); resp.StatusCode != 422 && resp.StatusCode != 409 {
 					t.Errorf("status %d", resp.StatusCode)
 				}
+			}
+			if n := fsys.Ops() - ops; n != 0 {
+				t.Errorf("%d operations of the disk for what is kept already", n)
 			}
 			names := kept(t, w, h, "fork")
 			if len(names) != 1 {
@@ -296,6 +307,33 @@ func TestKeptIsBounded(t *testing.T) {
 	}
 	if n := len(kept(t, w, h, "fork-")); n != maxKept {
 		t.Errorf("kept %d forks, want %d", n, maxKept)
+	}
+}
+
+// slow makes the time between check and answer long enough to be hit.
+type slow struct{ vfs.FS }
+
+func (s slow) Create(name string) (vfs.File, error) {
+	time.Sleep(5 * time.Millisecond)
+	return s.FS.Create(name)
+}
+
+// The race of tlog-witness, "add-checkpoint": requests that each fit what the
+// witness knew when they came.
+func TestOneAtATime(t *testing.T) {
+	h := newHistory(t, 1)
+	w := open(t, config(t, slow{crashfs.New()}, h))
+	must(t, w, h.request(0, 3))
+	var wg sync.WaitGroup
+	statuses := make([]int, 6)
+	for i := range statuses {
+		body := h.forked(3, byte(i)).request(3, uint64(5+i)).encode()
+		wg.Go(func() { statuses[i] = post(w, body).StatusCode })
+	}
+	wg.Wait()
+	slices.Sort(statuses)
+	if statuses[0] != 200 || statuses[1] != 409 {
+		t.Errorf("answers %v, want one 200", statuses)
 	}
 }
 

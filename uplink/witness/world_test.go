@@ -62,7 +62,7 @@ func (h *history) prove(old, new uint64) (proof [][32]byte, root [32]byte) {
 	}
 	for i := range new {
 		leaf := binary.BigEndian.AppendUint64(nil, i)
-		if i >= h.fork {
+		if i >= h.fork && h.salt != 0 {
 			leaf = append(leaf, h.salt)
 		}
 		if err := p.Append([32]byte(h.tree.HashLeaf(leaf))); err != nil {
