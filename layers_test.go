@@ -55,7 +55,7 @@ var may = map[string][]string{
 	// by the agent's binary and the demo.
 	"cmd/internal/assembly": {"cmd/internal/broker", "agent", "agent/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
 	"cmd/tallystick":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*", "packaging"},
-	"cmd/tally-lender":      {"cmd/internal/broker", "cmd/internal/cli", "configs", "configs/*", "uplink", "uplink/*"},
+	"cmd/tally-lender":      {"buffer/vfs", "cmd/internal/broker", "cmd/internal/cli", "configs", "configs/*", "uplink", "uplink/*"},
 	"cmd/tally-sim":         {"cmd/internal/cli", "drivers", "drivers/*"},
 	"cmd/tally-demo":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
 	"packaging":             {},

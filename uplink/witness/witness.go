@@ -80,9 +80,22 @@ type witnessed struct {
 	broken error // a flush failed: nobody knows what the disk holds
 }
 
-// Open reads the state in cfg.Dir, which it makes when it is missing. A state
-// that cannot be believed is an error: to begin anew would be to forget what
-// was cosigned.
+// StateError says that what was cosigned for a log cannot be read or believed.
+// To begin anew under the same key would be to forget it.
+type StateError struct {
+	Log  string // origin
+	Path string
+	Err  error // a *note.UnverifiedNoteError when another key has signed it
+}
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("state of log %s in %s: %v", e.Log, e.Path, e.Err)
+}
+func (e *StateError) Unwrap() error { return e.Err }
+
+// Open reads the state in cfg.Dir, which it makes when it is missing. Errors
+// are a *vfs.LockedError, a *StateError, those of the file system, and a log
+// given twice.
 func Open(cfg Config) (_ *Witness, err error) {
 	w := &Witness{
 		mux: http.NewServeMux(), fs: cfg.FS, key: cfg.Key, logger: cfg.Logger,
@@ -136,7 +149,7 @@ func (w *Witness) open(dir string, l Log) error {
 		s.head, _, err = checkpoint.Open(s.signed, []note.Verifier{l.Key})
 	}
 	if err != nil {
-		return fmt.Errorf("state of log %s in %s: %w", origin, path, err)
+		return &StateError{origin, path, err}
 	}
 	return nil
 }
