@@ -81,8 +81,10 @@ func TestClientRefuses(t *testing.T) {
 		"conflict of size 07":   {say(409, "text/x.tlog.size", "07\n"), "conflict: size"},
 		"internal error":        {say(500, "text/plain", "no \x1b[31mdisk\nsecond line\n"), `500 Internal Server Error: "no \x1b[31mdisk"`},
 		"redirect":              {say(307, "", ""), "307 Temporary Redirect"},
-		"elsewhere":             {func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "http://192.0.2.1/", 307) }, "307"},
-		"hangs up":              {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		"elsewhere": {func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "http://192.0.2.1/", http.StatusTemporaryRedirect)
+		}, "307"},
+		"hangs up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
 		"promises more and ends": {func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Length", "1000")
 			rw.Write([]byte(line))

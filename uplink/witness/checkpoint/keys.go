@@ -71,7 +71,7 @@ func WitnessVerifier(vkey string) (note.Verifier, error) {
 	}
 	// The library takes a log's key for a witness's and does not look at the ID.
 	if want := fmt.Sprintf("%s+%08x+", v.Name(), v.KeyHash()); !strings.HasPrefix(vkey, want) {
-		return nil, fmt.Errorf("witness key %.200q: not a cosignature key, expected %s...", vkey, want)
+		return nil, fmt.Errorf("witness key %.200q: not a cosignature key, which would begin %s", vkey, want)
 	}
 	return v, nil
 }
