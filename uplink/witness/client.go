@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
 )
 
@@ -72,7 +74,9 @@ func NewClient() *Client {
 }
 
 // Cosign submits a signed checkpoint to the witness at w.URL with the proof
-// that it continues the one of size old, and returns the verified cosignature.
+// that it continues the one of size old, and returns the verified cosignature:
+// append its line to the checkpoint. One that is there already of the same
+// witness has to go, the first of a key counts.
 // Other errors than *Conflict and *Refused are those of the network, or say
 // that the answer does not follow the protocol.
 func (c *Client) Cosign(ctx context.Context, w checkpoint.Witness, old uint64, proof [][32]byte, signed []byte) (checkpoint.Cosignature, error) {
@@ -82,6 +86,9 @@ func (c *Client) Cosign(ctx context.Context, w checkpoint.Witness, old uint64, p
 	u, err := url.Parse(w.URL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return fail(fmt.Errorf("expected an http or https URL, found %q", w.URL))
+	}
+	if _, err := checkpoint.Unverified(signed); err != nil {
+		return fail(err)
 	}
 	body := request{old, proof, signed}.encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.JoinPath("add-checkpoint").String(), bytes.NewReader(body))
@@ -104,14 +111,11 @@ func (c *Client) Cosign(ctx context.Context, w checkpoint.Witness, old uint64, p
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
 	case resp.StatusCode == http.StatusOK:
-		cosigned, err := checkpoint.Cosignatures(slices.Concat(signed, answer), w.Verifier)
-		if err == nil && len(cosigned) == 0 {
-			err = errors.New("its answer holds no cosignature of its key")
-		}
+		cosigned, err := cosignature(signed, answer, w.Verifier)
 		if err != nil {
 			return fail(err)
 		}
-		return cosigned[0], nil
+		return cosigned, nil
 	case resp.StatusCode == http.StatusConflict && kind == sizeType:
 		digits, _ := strings.CutSuffix(string(answer), "\n")
 		size, err := checkpoint.ParseSize(digits)
@@ -122,4 +126,23 @@ func (c *Client) Cosign(ctx context.Context, w checkpoint.Witness, old uint64, p
 	}
 	text, _, _ := strings.Cut(string(answer[:min(len(answer), 200)]), "\n")
 	return checkpoint.Cosignature{}, &Refused{w.Name, resp.StatusCode, text}
+}
+
+// cosignature is that of the witness among the lines of its answer. Signatures
+// the checkpoint brings along, maybe an older one of this witness, do not count.
+func cosignature(signed, answer []byte, v note.Verifier) (checkpoint.Cosignature, error) {
+	for line := range bytes.Lines(answer) {
+		if !bytes.HasPrefix(line, []byte("— ")) { // an empty one would make another text of the note
+			return checkpoint.Cosignature{}, errors.New("its answer is not made of signature lines")
+		}
+	}
+	text := signed[:bytes.LastIndex(signed, []byte("\n\n"))+2]
+	cosigned, err := checkpoint.Cosignatures(slices.Concat(text, answer), v)
+	if err != nil {
+		return checkpoint.Cosignature{}, err
+	}
+	if len(cosigned) == 0 {
+		return checkpoint.Cosignature{}, errors.New("its answer holds no cosignature of its key")
+	}
+	return cosigned[0], nil
 }
