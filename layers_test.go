@@ -39,6 +39,8 @@ var may = map[string][]string{
 	"uplink/mqtt":                  {},
 	"uplink/keyfile":               {}, // both ends keep a key
 	"uplink/lender":                {"uplink", "uplink/*"},
+	"uplink/witness":               {"buffer/vfs", "uplink/witness/checkpoint"}, // the disk, and one that crashes
+	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
 	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence"},
 	"agent/aggregate":              {"uplink/evidence"},
 	"agent/identity":               {"uplink/evidence", "uplink/keyfile"},
@@ -53,7 +55,7 @@ var may = map[string][]string{
 	// by the agent's binary and the demo.
 	"cmd/internal/assembly": {"cmd/internal/broker", "agent", "agent/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
 	"cmd/tallystick":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*", "packaging"},
-	"cmd/tally-lender":      {"cmd/internal/broker", "cmd/internal/cli", "configs", "configs/*", "uplink", "uplink/*"},
+	"cmd/tally-lender":      {"buffer/vfs", "cmd/internal/broker", "cmd/internal/cli", "configs", "configs/*", "uplink", "uplink/*"},
 	"cmd/tally-sim":         {"cmd/internal/cli", "drivers", "drivers/*"},
 	"cmd/tally-demo":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
 	"packaging":             {},
@@ -67,7 +69,7 @@ var only = map[string][]string{
 	"github.com/kardianos/service":        {"cmd/tallystick"},
 	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo"},
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
-	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness"},
+	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint"},
 	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify", "uplink/lender"},
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
 	"time/tzdata":                         {"cmd/internal/assembly"},
