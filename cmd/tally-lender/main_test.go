@@ -53,7 +53,7 @@ func TestVerifyExitCodesAndFields(t *testing.T) {
 		exit    int
 	}{
 		"honest":       {func(ds [][]byte) [][]byte { return ds }, "verified", 0},
-		"window taken": {func(ds [][]byte) [][]byte { return slices.Delete(ds, 3, 4) }, "gap", 1},
+		"window taken": {func(ds [][]byte) [][]byte { return slices.Delete(ds, 3, 4) }, "gaps", 1},
 		"byte changed": {func(ds [][]byte) [][]byte {
 			ds[3] = bytes.Clone(ds[3])
 			ds[3][len(ds[3])-1] ^= 1
