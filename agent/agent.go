@@ -112,6 +112,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		errs <- err
 	})
+	if a.site.Notary != nil {
+		workers.Go(func() { a.notarize(work) })
+	}
 	shippers, err := a.shippers()
 	if err == nil {
 		for _, s := range shippers {

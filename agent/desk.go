@@ -22,6 +22,8 @@ type desk struct {
 	mu      sync.Mutex
 	lenders map[string]*said // by name
 	answers []answer
+	note    string               // cosigned checkpoint, "" once it is recorded
+	seen    []evidence.NonceHash // of the cosignatures in it, nil once they are answered
 }
 
 // said is what one lender said.
@@ -108,7 +110,28 @@ func (d *desk) beacon() (hs []evidence.NonceHash) {
 			s.nonce = nil
 		}
 	}
+	hs = append(hs, d.seen[:min(len(d.seen), evidence.MaxBeacon-len(hs))]...)
+	d.seen = nil
 	return hs
+}
+
+// cosigned takes a checkpoint that witnesses have seen.
+func (d *desk) cosigned(c Cosigned) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.note, d.seen = c.Note, nil
+	for _, sig := range c.Cosignatures {
+		d.seen = append(d.seen, d.suite.NonceHash(sig))
+	}
+}
+
+// takeNote returns the cosigned checkpoint that is not recorded yet, or "".
+func (d *desk) takeNote() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	note := d.note
+	d.note = ""
+	return note
 }
 
 // takeAnswers returns the answers that are complete.

@@ -13,6 +13,7 @@ import (
 type Source struct {
 	log    *buffer.Log
 	meta   atomic.Pointer[[]byte]
+	head   atomic.Pointer[[]byte]          // newest checkpoint
 	newest atomic.Pointer[evidence.Anchor] // behind the newest durable leaf
 }
 
@@ -41,6 +42,17 @@ func (s *Source) Anchor(n uint64) (evidence.Anchor, error) {
 // Meta is what the retained meta topic carries: the genesis and the leaf that
 // holds the dictionary in force.
 func (s *Source) Meta() []byte { return *s.meta.Load() }
+
+// Head is the newest checkpoint, as the retained head topic carries it; nil
+// before the first.
+func (s *Source) Head() []byte {
+	if b := s.head.Load(); b != nil {
+		return *b
+	}
+	return nil
+}
+
+func (s *Source) setHead(b []byte) { s.head.Store(&b) }
 
 func (s *Source) setMeta(b []byte) { s.meta.Store(&b) }
 

@@ -386,6 +386,13 @@ func (l *ledger) step(before, after int64) error {
 	})
 }
 
+// witnessed records a checkpoint with its cosignatures.
+func (l *ledger) witnessed(note string) error {
+	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Witnessed(l.event(time.Now(), 0), note)
+	})
+}
+
 // record seals a record for one lender, or with "" for all.
 func (l *ledger) record(t evidence.LeafType, lender string, content any) error {
 	body, err := evidence.EncodeRecord(lender, content)

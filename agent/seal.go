@@ -141,6 +141,11 @@ func (s *sealer) said(last bool) error {
 			return err
 		}
 	}
+	if note := s.desk.takeNote(); note != "" {
+		if err := s.led.witnessed(note); err != nil {
+			return err
+		}
+	}
 	for lender, receipt := range s.desk.takeReceipts(last) {
 		if err := s.led.record(evidence.ReceiptLeaf, lender, receipt); err != nil {
 			return err

@@ -35,6 +35,7 @@ type Site struct {
 
 	Signer       evidence.Signer
 	Salt         []byte        // secret the block salts come from
+	Notary       Notary        // nil: no checkpoints
 	ConfigDigest evidence.Hash // of the site file in force
 	Software     string        // name and version, for the boot leaf
 	Drain        time.Duration // how long a stop waits for receipts

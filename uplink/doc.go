@@ -72,6 +72,9 @@ type Source interface {
 	// Meta returns the retained meta message as it stands; the caller keeps
 	// but does not change it.
 	Meta() []byte
+	// Head returns the newest checkpoint, nil before the first; the caller keeps
+	// but does not change it.
+	Head() []byte
 }
 
 // Cursor is the durable position of one lender: the first record without a

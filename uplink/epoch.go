@@ -41,6 +41,7 @@ type epoch struct {
 	highest uint64          // end of what was ever sent in this session
 	acked   map[uint64]bool // sent and settled, not receipted: true when the broker took it
 	meta    []byte          // as published last
+	head    []byte          // as published last
 	buf     []byte          // reused for reading
 	waiting bool            // a goroutine waits in Source.Wait
 
@@ -215,6 +216,10 @@ func (e *epoch) send(seq uint64) error {
 	if m := e.cfg.Source.Meta(); !bytes.Equal(m, e.meta) {
 		e.meta = m
 		e.sess.PublishAsync(evidence.Topic(evidence.MetaTopic, e.cfg.Log, ""), 1, true, m, func(error) {})
+	}
+	if h := e.cfg.Source.Head(); !bytes.Equal(h, e.head) {
+		e.head = h
+		e.sess.PublishAsync(evidence.Topic(evidence.HeadTopic, e.cfg.Log, ""), 1, true, h, func(error) {})
 	}
 	delete(e.acked, seq)
 	topic := evidence.Topic(evidence.DeliveryTopic, e.cfg.Log, e.cfg.Lender)

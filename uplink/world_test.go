@@ -51,6 +51,7 @@ func (l *memLog) add(t testing.TB, delivery []byte) {
 
 func (l *memLog) First() uint64 { l.mu.Lock(); defer l.mu.Unlock(); return l.first }
 func (l *memLog) Next() uint64  { l.mu.Lock(); defer l.mu.Unlock(); return uint64(len(l.records)) }
+func (l *memLog) Head() []byte  { return nil }
 func (l *memLog) Meta() []byte  { l.mu.Lock(); defer l.mu.Unlock(); return l.meta }
 
 func (l *memLog) Read(seq uint64, dst []byte) ([]byte, error) {

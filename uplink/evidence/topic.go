@@ -10,6 +10,7 @@ type Kind string
 
 const (
 	MetaTopic     Kind = "meta"  // retained: EncodeMeta
+	HeadTopic     Kind = "head"  // retained: newest checkpoint, as text
 	StateTopic    Kind = "state" // retained, last will: a hint, never evidence
 	DeliveryTopic Kind = "d"     // up, per lender: deliveries
 	ReceiptTopic  Kind = "rx"    // down, per lender: receipts
@@ -65,4 +66,6 @@ func ParseTopic(topic string) (kind Kind, log LogID, lender string, err error) {
 
 func (k Kind) perLender() bool { return k == DeliveryTopic || k == ReceiptTopic || k == ReplayTopic }
 
-func (k Kind) known() bool { return k == MetaTopic || k == StateTopic || k.perLender() }
+func (k Kind) known() bool {
+	return k == MetaTopic || k == HeadTopic || k == StateTopic || k.perLender()
+}

@@ -29,6 +29,7 @@ type streamLog struct{ *evidencetest.Stream }
 
 func (l streamLog) First() uint64 { return 0 }
 func (l streamLog) Next() uint64  { return uint64(len(l.Deliveries)) }
+func (streamLog) Head() []byte    { return nil }
 func (l streamLog) Meta() []byte  { return l.Stream.Meta }
 func (l streamLog) Read(seq uint64, dst []byte) ([]byte, error) {
 	return append(dst[:0], l.Deliveries[seq]...), nil

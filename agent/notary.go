@@ -1,0 +1,49 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+// checkpointEvery is how often the head of the log is signed as a checkpoint
+// and shown to witnesses.
+const checkpointEvery = 15 * time.Minute
+
+// Notary signs a head of the history as a checkpoint (SPEC.md section 7.1) and
+// gets it cosigned by whom it can reach. It reads the leaves it needs from
+// source. Called from one goroutine.
+type Notary func(ctx context.Context, head evidence.Anchor, source *Source) (Cosigned, error)
+
+// Cosigned is a checkpoint as text, and the cosignatures in it.
+type Cosigned struct {
+	Note         string
+	Cosignatures [][]byte // 72 bytes each: time and signature; none when no witness answered
+}
+
+// notarize makes a checkpoint of the newest head every checkpointEvery, until
+// ctx ends: shippers publish it, and one that was cosigned becomes a leaf.
+func (a *Agent) notarize(ctx context.Context) {
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		if head := a.led.source.newest.Load(); head != nil && head.N > 0 {
+			c, err := a.site.Notary(ctx, *head, a.led.source)
+			if err != nil {
+				a.site.Log.Warn("the checkpoint was not seen by every witness", "size", head.N, "err", err)
+			}
+			if c.Note != "" {
+				a.led.source.setHead([]byte(c.Note))
+			}
+			if len(c.Cosignatures) > 0 {
+				a.seal.desk.cosigned(c)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
