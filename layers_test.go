@@ -33,7 +33,7 @@ var may = map[string][]string{
 	"buffer/vfs/crashfs": {"buffer/vfs"},
 	"uplink":             {"uplink/evidence"},
 	"uplink/evidence":    {},
-	"uplink/verify":      {"uplink/evidence"},
+	"uplink/verify":      {"uplink/evidence", "uplink/witness/checkpoint"},
 	// Fixed keys and streams for the tests of everybody behind the format.
 	"uplink/evidence/evidencetest": {"uplink/evidence"},
 	"uplink/mqtt":                  {},

@@ -169,6 +169,20 @@ func RecordBlock(delivery []byte) []byte {
 	return nil
 }
 
+// WitnessedNote is the cosigned checkpoint in a delivery, "" where it holds
+// none. Nothing of it has been checked.
+func WitnessedNote(delivery []byte) string {
+	d, err := splitDelivery(delivery)
+	if err != nil || len(d.blocks) > 0 || len(d.sign1) > MaxNote+1024 {
+		return ""
+	}
+	l, err := ParseLeaf(d.sign1)
+	if err != nil {
+		return ""
+	}
+	return l.Manifest.Note
+}
+
 // Granted keeps, for FilterDelivery, what a lender may have: the channels given,
 // and the records that are for it or for every lender.
 func Granted(lender string, channels []Channel) func(RawBlock) bool {

@@ -178,6 +178,9 @@ func (b *bundle) assume(meta *evidence.UnverifiedMeta) {
 		record = meta.Rotations[n-1].Manifest.Rotation.Key
 	}
 	b.sum.Assumptions = append(b.sum.Assumptions, newReason("custody", record.Custody))
+	if b.policy.Receipts == nil || b.policy.Receipts.Cosigned == 0 {
+		b.sum.Assumptions = append(b.sum.Assumptions, newReason("no-witness"))
+	}
 	if b.policy.Times == nil && b.policy.Receipts == nil {
 		b.sum.Assumptions = append(b.sum.Assumptions, newReason("no-times"))
 	}
@@ -224,6 +227,7 @@ func (b *bundle) deliveries(br *evidence.BundleReader) error {
 func (b *bundle) delivery(item []byte, first bool) {
 	received := b.received(item)
 	res := b.v.Next(item, received)
+	b.confirmations(&res)
 	if b.each != nil {
 		b.each(res)
 	}
@@ -251,6 +255,22 @@ func (b *bundle) delivery(item []byte, first bool) {
 		b.fault(Gap, "missing", b.header.Lo, res.N-1)
 	}
 	b.accepted(res)
+}
+
+// confirmations compares what others have signed about the leaves before this
+// one with the root it is signed over. A checkpoint is the box's own word, so
+// that another root in it is a fork; a receipt is the lender's.
+func (b *bundle) confirmations(res *Result) {
+	if !res.Verdict.Accepted() {
+		return
+	}
+	c, ok := b.policy.Receipts.differs(res.N, res.Manifest.Root)
+	switch {
+	case ok && c.witness:
+		b.fault(Forked, "checkpoint-fork", res.N)
+	case ok:
+		b.fault(Gap, "receipt-differs", res.N)
+	}
 }
 
 // received is when a delivery had arrived at the latest, by whoever knows it

@@ -112,6 +112,12 @@ func wording(code string) (en, zh string) {
 		return "no key was given, so the file was checked against the key it names itself, %s: compare it with the one you were given when the box was commissioned", "未提供密钥，因此按文件自称的密钥 %s 核验：请与设备启用时交给您的密钥比对"
 	case "custody":
 		return "the key that signs is kept in: %s. Whoever controls the box can have anything signed with it from now on; what was received and receipted before stays as it is", "签名密钥的保管方式：%s。控制设备的人此后可用该密钥签署任何内容；此前已接收并出具回执的内容不受影响"
+	case "no-witness":
+		return "no witness that is believed has cosigned this history: that nobody else was shown another one follows only from comparing with other lenders", "没有可采信的见证方对该历史联署：设备未向他人出示另一份历史，只能通过与其他出借方比对得知"
+	case "checkpoint-fork":
+		return "the box signed a checkpoint, cosigned by witnesses, of another history of the leaves before leaf %d; keep both, together they prove the fork", "设备曾签署并经见证方联署的检查点，与记录 %d 之前的历史不同；请保留两者，二者合为分叉的证明"
+	case "receipt-differs":
+		return "a receipt in the log confirms another history of the leaves before leaf %d", "日志中的一份回执所确认的历史，与记录 %d 之前的历史不同"
 	case "no-times":
 		return "no receipts of a lender that is believed, and no archive: when the evidence existed is the box's own word", "没有可采信的出借方回执，也没有接收存档：证据何时存在仅为设备自述"
 	case "header":

@@ -6,35 +6,50 @@ import (
 	"sort"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
 )
 
-// Receipts are what lenders that are believed have confirmed of a log, taken
-// from its receipt records. A nil *Receipts knows nothing.
+// Believed are those whose word counts about when a log was made: lenders by
+// their receipts, witnesses by their cosignatures.
+type Believed struct {
+	Lenders   []evidence.PublicKey
+	Witnesses *checkpoint.Policy // how many of which witnesses are enough; nil: none
+}
+
+// Receipts are what those who are believed have confirmed of a log, taken from
+// its receipt records and witnessed leaves. A nil *Receipts knows nothing.
 type Receipts struct {
 	confirmed []confirmed // ascending by n and, after sorting, by time
 	nonces    map[evidence.NonceHash]int64
+	// Cosigned counts the checkpoints that enough witnesses had signed.
+	Cosigned int
 }
 
-// confirmed says that leaves 0..n were with a lender at that time.
+// confirmed says that leaves 0..n, with that root, were seen at that time.
 type confirmed struct {
-	n  uint64
-	at int64 // Unix ms
+	n       uint64
+	root    evidence.Hash
+	at      int64 // Unix ms
+	witness bool  // by witnesses: the root is the box's signed statement too
 }
 
 // mostReceipts bounds the memory of CollectReceipts: fifteen years of one
 // lender, or five of three. What is beyond only lowers grades.
 const mostReceipts = 1 << 19
 
-// CollectReceipts reads a bundle from front to back and keeps the receipts that
-// are signed by one of the lenders, for the log of the bundle. Errors are those
-// of the reader and of the bundle's head.
-func CollectReceipts(r io.Reader, lenders []evidence.PublicKey) (*Receipts, error) {
+// CollectReceipts reads a bundle from front to back and keeps what those who are
+// believed have signed about the log of the bundle. Errors are those of the
+// reader and of the bundle's head.
+func CollectReceipts(r io.Reader, who Believed) (*Receipts, error) {
 	br, err := evidence.NewBundleReader(r)
 	if err != nil {
 		return nil, err
 	}
 	rs := &Receipts{nonces: map[evidence.NonceHash]int64{}}
+	logs := checkpointKey(br.Header())
 	for len(rs.confirmed) < mostReceipts {
 		item, err := br.Next()
 		var damaged *evidence.FormatError
@@ -44,7 +59,10 @@ func CollectReceipts(r io.Reader, lenders []evidence.PublicKey) (*Receipts, erro
 		if err != nil {
 			return nil, err
 		}
-		rs.take(evidence.RecordBlock(item), br.Header().Log, lenders)
+		rs.take(evidence.RecordBlock(item), br.Header().Log, who.Lenders)
+		if note := evidence.WitnessedNote(item); note != "" && who.Witnesses != nil {
+			rs.cosigned(note, br.Header().Log, who.Witnesses, logs)
+		}
 	}
 	sort.Slice(rs.confirmed, func(i, j int) bool { return rs.confirmed[i].n < rs.confirmed[j].n })
 	for i := len(rs.confirmed) - 2; i >= 0; i-- { // a later receipt covers earlier leaves too
@@ -69,15 +87,69 @@ func (rs *Receipts) take(block []byte, log evidence.LogID, lenders []evidence.Pu
 			continue
 		}
 		if !m.Receipt.Empty {
-			rs.confirmed = append(rs.confirmed, confirmed{m.Receipt.N, m.Receipt.ReceivedAt})
+			rs.confirmed = append(rs.confirmed, confirmed{n: m.Receipt.N, root: m.Receipt.Root, at: m.Receipt.ReceivedAt})
 		}
 		if m.Receipt.Nonce != nil {
-			for suite := evidence.SuiteEd25519; suite <= evidence.SuiteSM2; suite += 2 { // the two hashes there are
-				rs.nonces[suite.NonceHash(m.Receipt.Nonce)] = m.Receipt.ReceivedAt
-			}
+			rs.given(m.Receipt.Nonce, m.Receipt.ReceivedAt)
 		}
 		return
 	}
+}
+
+// given notes a nonce under the two hashes there are.
+func (rs *Receipts) given(nonce []byte, at int64) {
+	for _, suite := range []evidence.Suite{evidence.SuiteES256, evidence.SuiteSM2} {
+		rs.nonces[suite.NonceHash(nonce)] = at
+	}
+}
+
+// checkpointKey is the key that signs the checkpoints of a bundle's log.
+func checkpointKey(h evidence.BundleHeader) []note.Verifier {
+	genesis, err := evidence.ParseLeaf(h.Genesis)
+	if err != nil || genesis.Manifest.Genesis == nil || genesis.Manifest.Genesis.Checkpoint == nil {
+		return nil
+	}
+	vkey, err := note.NewEd25519VerifierKey(checkpoint.Origin(h.Log), genesis.Manifest.Genesis.Checkpoint)
+	if err != nil {
+		return nil
+	}
+	v, err := checkpoint.LogVerifier(vkey)
+	if err != nil {
+		return nil
+	}
+	return []note.Verifier{v}
+}
+
+// cosigned keeps a checkpoint of the log that enough witnesses have signed, and
+// the times of their signatures, which windows may answer like nonces.
+func (rs *Receipts) cosigned(text string, log evidence.LogID, policy *checkpoint.Policy, logs []note.Verifier) {
+	st, err := policy.Evaluate([]byte(text), logs...)
+	if err != nil || st.Checkpoint.Origin != checkpoint.Origin(log) || st.Checkpoint.Size == 0 {
+		return
+	}
+	for _, w := range st.By {
+		if sig := w.Bytes(); sig != nil {
+			rs.given(sig, w.Time.UnixMilli())
+		}
+	}
+	if st.Met && !st.MetAt.IsZero() {
+		rs.Cosigned++
+		rs.confirmed = append(rs.confirmed, confirmed{n: st.Checkpoint.Size - 1, root: st.Checkpoint.Root, at: st.MetAt.UnixMilli(), witness: true})
+	}
+}
+
+// differs finds what was confirmed of the leaves before n with another root than
+// the one leaf n is signed over.
+func (rs *Receipts) differs(n uint64, root evidence.Hash) (found confirmed, ok bool) {
+	if rs == nil || n == 0 {
+		return found, false
+	}
+	for i := sort.Search(len(rs.confirmed), func(i int) bool { return rs.confirmed[i].n >= n-1 }); i < len(rs.confirmed) && rs.confirmed[i].n == n-1; i++ {
+		if rs.confirmed[i].root != root {
+			return rs.confirmed[i], true
+		}
+	}
+	return found, false
 }
 
 // received is when leaf n was with a lender at the latest; zero when unknown.

@@ -56,7 +56,7 @@ func TestReceiptsInTheLog(t *testing.T) {
 		policy := trusting(s)
 		policy.Times = nil
 		var err error
-		if policy.Receipts, err = CollectReceipts(bytes.NewReader(file), []evidence.PublicKey{pub(9)}); err != nil {
+		if policy.Receipts, err = CollectReceipts(bytes.NewReader(file), Believed{Lenders: []evidence.PublicKey{pub(9)}}); err != nil {
 			t.Fatal(err)
 		}
 		sum, err := Bundle(bytes.NewReader(file), policy, nil)

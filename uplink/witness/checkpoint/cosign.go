@@ -1,9 +1,11 @@
 package checkpoint
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	fnote "github.com/transparency-dev/formats/note"
@@ -54,4 +56,18 @@ func by(cs []Cosignature, v note.Verifier) *Cosignature {
 		return nil
 	}
 	return &cs[i]
+}
+
+// Bytes are time and signature as the note holds them, behind the key ID: 72 for
+// Ed25519. Nil for a line that is none.
+func (c Cosignature) Bytes() []byte {
+	fields := strings.Fields(c.Line)
+	if len(fields) != 3 {
+		return nil
+	}
+	b, err := base64.StdEncoding.DecodeString(fields[2])
+	if err != nil || len(b) < 4+8 {
+		return nil
+	}
+	return b[4:]
 }
