@@ -128,7 +128,7 @@ func (b *Builder) Add(r verify.Result) {
 		b.interrupted.started, b.interrupted.unclean = true, !m.BootInfo.Clean
 		what := text{"采集程序启动，上次为正常停止", "agent started; the run before ended in order"}
 		if !m.BootInfo.Clean {
-			what = text{"采集程序启动，上次未正常停止（停电或崩溃）", "agent started; the run before was cut off (power, crash)"}
+			what = text{"采集程序启动，上次未正常停止（停电或崩溃）", "agent started; the run before was cut off"}
 		}
 		b.note(m.Start, noteKey{kind: what.en, detail: m.BootInfo.Software}, what, 1)
 	case evidence.ShutdownLeaf:

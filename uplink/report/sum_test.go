@@ -130,6 +130,27 @@ func TestRegistersThatBeginAnewHaveNoFigure(t *testing.T) {
 	})
 }
 
+// A value that is marked is no reading of the register, and a channel of totals
+// is no register.
+func TestWhatIsNoReadingOfARegister(t *testing.T) {
+	w, genesis, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(0), Dictionary: evidencetest.Small()})
+	s := evidencetest.Stream{Writer: w}
+	s.Add(t, genesis, err)
+	data := evidencetest.SmallWindow(0)
+	data[evidence.Energy][1] = evidence.Samples{Slots: 3, Values: [][]int64{{5200, 99_999_999, 5207}}, Codes: [][]evidence.Code{{evidence.OK, evidence.TooFast, evidence.OK}}}
+	window, err := w.Window(evidencetest.Event(0, evidencetest.SmallMS), data, nil)
+	s.Add(t, window, err)
+	b := built(t, s.Deliveries)
+	day, _, _ := localDay(evidencetest.Start, china)
+	if u := b.byKey[seriesKey{"oven", "energy_import", "kWh"}].days[day]; u.restarted || u.sum.String() != "0.07" {
+		t.Errorf("%+v", u)
+	}
+	b.register(&verify.Value{Channel: evidence.Aggregates, Meter: "total", Time: time.UnixMilli(evidencetest.Start), Column: evidence.Column{Quantity: "energy_import", MulCoef: 1}})
+	if len(b.series) != 2 {
+		t.Errorf("%d registers, want those of press-1 and oven", len(b.series))
+	}
+}
+
 // The events leaf may come before the first window of its day.
 func TestAnExchangeAtMidnightIsNoUse(t *testing.T) {
 	b := NewBuilder(time.UTC)
