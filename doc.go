@@ -23,6 +23,7 @@
 //	uplink/mqtt       the connection
 //	uplink/lender     the far end: receives, archives, answers with receipts
 //	uplink/verify     says verified, gap, altered, forked, replayed or wrong-key
+//	uplink/report     what a lender's people read: table, listing, two sheets of paper
 //	uplink/keyfile    the private key each end keeps
 //	configs           the site file and the lender file
 //	cmd               where the parts meet: tallystick, tally-lender, tally-sim, tally-demo

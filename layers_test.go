@@ -34,6 +34,7 @@ var may = map[string][]string{
 	"uplink":             {"uplink/evidence"},
 	"uplink/evidence":    {},
 	"uplink/verify":      {"uplink/evidence", "uplink/witness/checkpoint"},
+	"uplink/report":      {"uplink/evidence", "uplink/verify"},
 	// Fixed keys and streams for the tests of everybody behind the format.
 	"uplink/evidence/evidencetest": {"uplink/evidence"},
 	"uplink/mqtt":                  {},

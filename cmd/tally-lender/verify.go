@@ -18,8 +18,7 @@ import (
 )
 
 func newVerifyCommand() *cobra.Command {
-	var keys []string
-	var config string
+	var trust trust
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "verify FILE",
@@ -36,26 +35,15 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 ` + cli.ExitCodes,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := open(args[0])
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			policy, assumed, err := policyOf(f, keys, config, cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
 			var events []evidence.Happening
-			sum, err := verify.Bundle(f, policy, func(r verify.Result) {
+			sum, err := trust.check(args[0], nil, cmd.ErrOrStderr(), func(r verify.Result) error {
 				if r.Manifest != nil && len(events) < mostEvents {
 					events = append(events, r.Manifest.Events...)
 				}
+				return nil
 			})
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			if !assumed.IsZero() {
-				sum.Reasons = append(sum.Reasons, verify.KeyAssumed(assumed))
+				return err
 			}
 			if asJSON {
 				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(sum); err != nil {
@@ -67,8 +55,7 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 			return exitOf(sum.Verdict)
 		},
 	}
-	c.Flags().StringArrayVar(&keys, "key", nil, "public key to believe (repeatable)")
-	c.Flags().StringVarP(&config, "config", "c", "", "lender file whose boxes to believe")
+	trust.flags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the summary as JSON on stdout")
 	return c
 }

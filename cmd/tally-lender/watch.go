@@ -21,6 +21,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/lender"
+	"github.com/tallystick/tallystick/uplink/report"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -75,7 +76,7 @@ func newLender(w *configs.Watch, show func(string, verify.Result), log *slog.Log
 		Dial: func(ctx context.Context) (uplink.Session, error) {
 			return broker.Dial(ctx, &w.Connection, "tally-lender-"+string(w.Name), nil, log)
 		},
-		OnEvent: func(e lender.Event) { report(log, e) },
+		OnEvent: func(e lender.Event) { logEvent(log, e) },
 	}
 	for i := range w.Boxes {
 		pub, err := evidence.ParsePublicKey(w.Boxes[i].Key.String())
@@ -87,8 +88,8 @@ func newLender(w *configs.Watch, show func(string, verify.Result), log *slog.Log
 	return lender.New(cfg)
 }
 
-// report logs what is no window.
-func report(log *slog.Logger, e lender.Event) {
+// logEvent logs what is no window.
+func logEvent(log *slog.Logger, e lender.Event) {
 	attrs := []any{}
 	if e.Box != "" {
 		attrs = append(attrs, "box", e.Box, "log", e.Log)
@@ -185,20 +186,9 @@ func toLine(box string, r verify.Result) line {
 // said is what happened in the product's two languages. A failed rule asks for
 // an explanation; it accuses nobody.
 func said(e evidence.Happening) string {
-	words := map[string]string{
-		"line_lost":           "line was cut / 线路中断",
-		"line_restored":       "line is back / 线路恢复",
-		"meter_silent":        "meter gives no answer / 电表无应答",
-		"meter_answers":       "meter answers again / 电表恢复应答",
-		"meter_exchanged":     "another meter answers at this address / 该地址上的电表已更换",
-		"counter_rolled_over": "counter passed its end and began at 0 / 计数器满度归零",
-		"counter_reset":       "counter began anew, explanation needed / 计数器重新计数,需要说明",
-		"counter_glitch":      "counter fell and came back / 计数器跳变后恢复",
-		"check_failed":        "values do not fit together, explanation needed / 数值相互不符,需要说明",
-		"check_passed":        "values fit together again / 数值恢复一致",
-	}[e.Kind]
-	if words == "" {
-		words = e.Kind
+	words := report.Event(e.Kind, report.English)
+	if zh := report.Event(e.Kind, report.Chinese); zh != words {
+		words += " / " + zh
 	}
 	if e.Quantity != "" {
 		words += ": " + e.Quantity

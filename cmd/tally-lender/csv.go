@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/report"
+)
+
+func newCSVCommand() *cobra.Command {
+	var trust trust
+	var output string
+	var channels, meters []string
+	c := &cobra.Command{
+		Use:   "csv FILE",
+		Short: "Write the verified values of a bundle as a table",
+		Long: `Checks a bundle as "tally-lender verify" does and writes one row a sample: time
+(UTC), meter, quantity, unit, exact value, code, channel, leaf, grade.
+A sample without a value has an empty value, and its code says why. Values of
+leaves that do not verify are left out and counted.
+
+` + cli.ExitCodes,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			filter := report.Filter{Meters: meters}
+			for _, name := range channels {
+				ch, err := channelOf(name)
+				if err != nil {
+					return err
+				}
+				filter.Channels = append(filter.Channels, ch)
+			}
+			stderr := cmd.ErrOrStderr()
+			return writeWhole(output, cmd.OutOrStdout(), func(w io.Writer) error {
+				table, err := report.NewCSV(w, filter)
+				if err != nil {
+					return err
+				}
+				sum, err := trust.check(args[0], nil, stderr, table.Add)
+				if err != nil {
+					return err
+				}
+				if err := table.Flush(); err != nil {
+					return err
+				}
+				printSummary(stderr, args[0], &sum)
+				fmt.Fprintf(stderr, "%d rows\n", table.Rows)
+				if table.Refused > 0 {
+					fmt.Fprintf(stderr, "left out: %d leaves that did not verify\n", table.Refused)
+				}
+				if table.Unnamed > 0 {
+					fmt.Fprintf(stderr, "left out: %d windows whose dictionary is not in the file\n", table.Unnamed)
+				}
+				for _, m := range meters {
+					if !table.Met[m] {
+						fmt.Fprintf(stderr, "no row is of meter %q; see the names with: tally-lender show %s --leaf 0\n", m, args[0])
+					}
+				}
+				return exitOf(sum.Verdict)
+			})
+		},
+	}
+	trust.flags(c)
+	c.Flags().StringVarP(&output, "output", "o", "", "file to write (default: stdout)")
+	c.Flags().StringSliceVar(&channels, "channel", nil, "only these channels, by name or number")
+	c.Flags().StringSliceVar(&meters, "meter", nil, "only these meters")
+	return c
+}
+
+// channelOf reads a channel's name, as the table has it, or its number.
+func channelOf(name string) (evidence.Channel, error) {
+	if n, err := strconv.ParseUint(name, 10, 16); err == nil {
+		return evidence.Channel(n), nil
+	}
+	var names []string
+	for ch := evidence.Energy; ch <= evidence.RawFrames; ch++ {
+		if name == ch.String() {
+			return ch, nil
+		}
+		names = append(names, ch.String())
+	}
+	return 0, cli.UsageError("--channel %s: no such channel; there are %s", name, strings.Join(names, ", "))
+}
