@@ -25,6 +25,7 @@ var may = map[string][]string{
 	"drivers/iec62056":   {"drivers"},
 	"drivers/modbus":     {"drivers"},
 	"drivers/dlt645":     {"drivers"},
+	"drivers/replay":     {"drivers", "drivers/*"},
 	"drivers/drivertest": {"drivers"},                   // a suite of tests, imported by tests only
 	"drivers/profile":    {"drivers", "configs/strict"}, // one strict YAML reader for all files of ours
 	"drivers/sim":        {"drivers", "drivers/*"},
