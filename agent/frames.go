@@ -13,6 +13,7 @@ import (
 // are sealed. It belongs to the line's goroutine.
 type Tap struct {
 	began  time.Time // of the poll being taken down; zero for none
+	sent   time.Time // request of the newest frame
 	frames []evidence.Exchange
 }
 
@@ -25,6 +26,7 @@ func (t *Tap) Frame(f drivers.Frame) {
 	if fault, ok := errors.AsType[*drivers.Fault](f.Err); ok && (fault.Kind == drivers.Disconnected || fault.Kind == drivers.Skipped) {
 		return
 	}
+	t.sent = f.Sent
 	t.frames = append(t.frames, evidence.Exchange{
 		// By the clock as it was when the poll began: it may be set meanwhile.
 		At:      t.began.UnixMilli() + f.Sent.Sub(t.began).Milliseconds(),
@@ -34,8 +36,13 @@ func (t *Tap) Frame(f drivers.Frame) {
 	})
 }
 
-// begin starts to take down a poll.
-func (t *Tap) begin(now time.Time) { t.began, t.frames = now, nil }
+// begin starts to take down a poll that begins now. It lets the millisecond of
+// the newest frame pass, so that by its time every frame is of one poll.
+func (t *Tap) begin() (now time.Time) {
+	time.Sleep(time.Until(t.sent.Add(time.Millisecond)))
+	t.began, t.frames = time.Now(), nil
+	return t.began
+}
 
 // end returns what was taken down since begin, with times in Unix ms.
 func (t *Tap) end() []evidence.Exchange {

@@ -100,7 +100,7 @@ func (p *poller) poll(ctx context.Context, i int) {
 	r := p.buffer(len(m.Columns))
 	start := time.Now()
 	if m.RawFrames {
-		p.line.Tap.begin(start)
+		start = p.line.Tap.begin()
 	}
 	err := m.Device.Read(ctx, r)
 	took := time.Since(start)

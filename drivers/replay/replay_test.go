@@ -165,6 +165,12 @@ func TestSerialNumbers(t *testing.T) {
 	for _, reply := range []byte{0, 0x50, 0x51, 0x9C} {
 		poll(t, p, []Exchange{{number(xs[0].Request, 0x9C), number(xs[0].Reply, reply)}}, want)
 	}
+	for _, b := range [][]byte{xs[0].Request, xs[0].Reply} { // nor does it matter in which order the identifier goes
+		other := renumbered(awake(b), 0x77)
+		other[cjtHead], other[cjtHead+1] = other[cjtHead+1], other[cjtHead]
+		copy(b[len(b)-len(other):], other)
+	}
+	poll(t, p, xs, want)
 	late := bytes.Clone(xs[0].Reply)
 	at := bytes.IndexByte(late, cjtStart)
 	late[at+cjtSer+1] ^= 1 // of the volume
