@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
 func framesBlock(t testing.TB, frames ...evidence.Frames) ([]byte, error) {
@@ -175,4 +176,56 @@ func FuzzRawFrames(f *testing.F) {
 			t.Fatalf("re-encodes to %x (%v)", again, err)
 		}
 	})
+}
+
+// TestBytesPerReadingWithRawFrames says what raw frames cost on the workload of
+// TestBytesPerReading, and that a window then holds them whole: with one
+// request of 80 registers a poll, as an SDM630 takes, and with twelve requests,
+// as a three-phase DL/T 645-2007 meter takes.
+func TestBytesPerReadingWithRawFrames(t *testing.T) {
+	const meters, points, windows = 20, 17, 60
+	for name, c := range map[string]struct {
+		exchanges [][2]int // bytes of request and reply
+		limit     float64  // bytes per reading
+	}{
+		"off":                   {nil, 2.1},
+		"modbus-rtu, sdm630":    {[][2]int{{8, 165}}, 13},
+		"dlt645-2007, 3 phases": {[][2]int{{20, 22}, {20, 25}, {20, 28}, {20, 20}, {20, 20}, {20, 19}, {20, 18}, {20, 18}, {20, 19}, {20, 19}, {20, 19}, {20, 19}}, 36},
+	} {
+		f := evidencetest.NewFactory(meters, 1)
+		d := f.Dictionary()
+		if c.exchanges != nil {
+			d.Channels[evidence.RawFrames] = frameDict(meters)
+		}
+		w, _, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
+			evidence.Genesis{Event: evidencetest.Event(0, 0), Dictionary: d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		total, most := 0, 0
+		for k := range windows {
+			data := f.Window()
+			for m := 0; c.exchanges != nil && m < meters; m++ {
+				frames := &evidence.Frames{}
+				for slot := range evidencetest.Slots {
+					at := int64(slot)*evidencetest.IntervalMS + int64(40*m)
+					for _, size := range c.exchanges {
+						frames.Exchanges = append(frames.Exchanges, evidence.Exchange{At: at, Took: 100, Request: make([]byte, size[0]), Reply: make([]byte, size[1])})
+						at += 120
+					}
+				}
+				data[evidence.RawFrames] = append(data[evidence.RawFrames], evidence.Samples{Frames: frames})
+			}
+			b, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), data, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			total, most = total+len(b), max(most, len(b))
+		}
+		per := float64(total) / float64(windows*meters*points*evidencetest.Slots)
+		t.Logf("%s: %.2f bytes/reading, at most %d bytes/window", name, per, most)
+		if per > c.limit {
+			t.Errorf("%s: %.2f bytes/reading, want at most %v", name, per, c.limit)
+		}
+	}
 }
