@@ -39,6 +39,7 @@ type device struct {
 	model    sim.Model // of a meter that names its data
 	fault    func(request int) sim.Fault
 	site     func(m *configs.Meter)
+	lacks    []string // quantities of a Modbus profile the meter refuses
 }
 
 func devices() []device {
@@ -88,7 +89,12 @@ func start(t testing.TB, devices []device) *configs.Site {
 			if err != nil {
 				t.Fatal(err)
 			}
-			meter, err := sim.New(c.WithProfile(p))
+			c = c.WithProfile(p)
+			if d.lacks != nil {
+				c.Ranges = nil // what lies between registers is refused too
+				c.Registers = slices.DeleteFunc(slices.Clone(c.Registers), func(r drivers.Register) bool { return slices.Contains(d.lacks, r.Name) })
+			}
+			meter, err := sim.New(c)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -223,6 +229,21 @@ func TestFewChannelsAndQuantities(t *testing.T) {
 	for _, m := range redecode(t, record(t, site, time.Second, true), builtin(t)) {
 		if m.Equal == 0 || m.Different+m.NotCovered != 0 {
 			t.Errorf("%s, %s: %d equal, %d different, %d not covered %v", m.Name, m.Profile, m.Equal, m.Different, m.NotCovered, m.Gaps)
+		}
+	}
+}
+
+// A meter that refuses some registers, and what lies between others, is asked in
+// pieces that differ from the profile's; the first windows hold the search.
+func TestMeterWithHoles(t *testing.T) {
+	t.Parallel()
+	ds := []device{
+		{profile: "eastron-sdm630", protocol: configs.ModbusTCP, lacks: []string{"power_l2", "frequency"}},
+		{profile: "acrel-dtsd1352", protocol: configs.ModbusRTU, lacks: []string{"voltage_l2", "energy_import"}},
+	}
+	for _, m := range redecode(t, record(t, start(t, ds), time.Second, true), builtin(t)) {
+		if m.Equal == 0 || m.Different+m.NotCovered != 0 {
+			t.Errorf("%s, %s: %d equal, %d different %v, %d not covered %v", m.Name, m.Profile, m.Equal, m.Different, m.Differences, m.NotCovered, m.Gaps)
 		}
 	}
 }
