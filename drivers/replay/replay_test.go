@@ -202,3 +202,16 @@ func FuzzPoll(f *testing.F) {
 		Poll(p, []Exchange{{q1, r1}, {q2, r2}})
 	})
 }
+
+func BenchmarkPoll(b *testing.B) {
+	for _, id := range []string{"eastron-sdm630", "dlt645-2007-1ph", "cjt188-water", "iec62056-generic"} {
+		b.Run(id, func(b *testing.B) {
+			p := builtin(b, id)
+			xs, _ := transcript(b, transcripts+id+".txt")
+			b.ReportAllocs()
+			for b.Loop() {
+				Poll(p, xs)
+			}
+		})
+	}
+}

@@ -273,9 +273,9 @@ func resigned(t *testing.T, bundle []byte, edit func(n uint64, dict *evidence.Di
 		switch m := &d.Manifest; m.Type {
 		case evidence.GenesisLeaf:
 			dict = &m.Genesis.Dictionary
-			again, err := evidence.ParseDelivery(bytes.Clone(item))
-			if err != nil {
-				t.Fatal(err)
+			again, bad := evidence.ParseDelivery(bytes.Clone(item))
+			if bad != nil {
+				t.Fatal(bad)
 			}
 			g := *again.Manifest.Genesis
 			g.Event = m.Event
