@@ -139,3 +139,17 @@ func TestRawFramesOfAKilledRun(t *testing.T) {
 		t.Error("the reading is lost")
 	})
 }
+
+// By its millisecond every frame is of one poll.
+func TestPollBeginsAfterTheFramesBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tap := &Tap{}
+		tap.begin()
+		now := time.Now()
+		tap.Frame(drivers.Frame{Request: []byte("ask"), Sent: now, Received: now})
+		last := tap.end()[0].At
+		if next := tap.begin().UnixMilli(); next <= last {
+			t.Errorf("a poll begins at %d, the newest frame was sent at %d", next, last)
+		}
+	})
+}

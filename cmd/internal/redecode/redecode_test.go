@@ -458,3 +458,45 @@ func TestDisplay(t *testing.T) {
 		}
 	}
 }
+
+// Which exchanges are a poll's: those up to the next poll, whatever was skipped
+// between, and though the clock was set back; and none of the next.
+func TestExchangesOfAPoll(t *testing.T) {
+	p, err := builtin(t).Get("peacefair-pzem016")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := []byte{0x01, 0x04, 0x00, 0x00, 0x00, 0x0A, 0x70, 0x0D}
+	said := func(volts uint16) []byte { // the rest as in drivers/profile/testdata/transcripts
+		b := []byte{0x01, 0x04, 0x14, byte(volts >> 8), byte(volts), 0x22, 0x1B, 0, 0, 0x4E, 0x97, 0, 0, 0xE2, 0x40, 0, 1, 1, 0xF4, 0, 0x64, 0, 0}
+		sum := uint16(0xFFFF) // Modbus over Serial Line V1.02, section 6.2.2
+		for _, c := range b {
+			sum ^= uint16(c)
+			for range 8 {
+				low := sum & 1
+				sum = sum>>1 ^ 0xA001*low
+			}
+		}
+		return append(b, byte(sum), byte(sum>>8))
+	}
+	slot := func(ms, volts int64, code evidence.Code) []sample {
+		return []sample{{ms: ms, Value: verify.Value{Polled: true, Code: code, Coef: volts, Column: evidence.Column{Quantity: "voltage", Unit: "V", Exp: -1}}}}
+	}
+	m := &Meter{}
+	m.compare(9, p, &evidence.Frames{Exchanges: []evidence.Exchange{
+		{At: -5, Request: asked, Reply: said(2200)}, // of no poll
+		{At: 141, Request: asked, Reply: said(2301)},
+		{At: 250, Request: asked, Reply: said(2302)},
+		{At: 350, Request: asked, Reply: said(2303)},
+		{At: 60, Request: asked, Reply: said(2304)},
+	}}, [][]sample{
+		slot(100, 2301, evidence.OK),
+		slot(141, 0, evidence.Skipped), // told when the poll before was over
+		slot(250, 2302, evidence.Suspect),
+		slot(350, 2303, evidence.OK),
+		slot(50, 2304, evidence.OK), // the clock was set back
+	})
+	if m.Equal != 4 || m.Different+m.NotCovered != 0 {
+		t.Errorf("%+v", m)
+	}
+}
