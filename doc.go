@@ -15,6 +15,7 @@
 //	drivers/dlt645    the same for meters that name their data; beside it
 //	                  drivers/cjt188 and drivers/iec62056
 //	drivers/profile   says what a device has and where: data, not code
+//	drivers/replay    reads a meter once more from its recorded frames, in a dispute
 //	agent             polls on schedule, fills the open window, seals it, appends it
 //	agent/judge       marks what cannot be, and says what happened
 //	uplink/evidence   the signed format: its SPEC.md is the contract with lenders

@@ -25,6 +25,7 @@ var may = map[string][]string{
 	"drivers/iec62056":   {"drivers"},
 	"drivers/modbus":     {"drivers"},
 	"drivers/dlt645":     {"drivers"},
+	"drivers/replay":     {"drivers", "drivers/*"},
 	"drivers/drivertest": {"drivers"},                   // a suite of tests, imported by tests only
 	"drivers/profile":    {"drivers", "configs/strict"}, // one strict YAML reader for all files of ours
 	"drivers/sim":        {"drivers", "drivers/*"},
@@ -51,12 +52,13 @@ var may = map[string][]string{
 	"configs/strict":               {},
 	"cmd/internal/cli":             {},
 	"cmd/internal/scan":            {"drivers", "drivers/*"},
+	"cmd/internal/redecode":        {"drivers", "drivers/*", "uplink/evidence", "uplink/verify"},
 	"cmd/internal/broker":          {"configs", "uplink", "uplink/mqtt"},
 	// The only place where the field side, the log and the uplink meet; shared
 	// by the agent's binary and the demo.
 	"cmd/internal/assembly": {"cmd/internal/broker", "agent", "agent/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
 	"cmd/tallystick":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*", "packaging"},
-	"cmd/tally-lender":      {"buffer/vfs", "cmd/internal/broker", "cmd/internal/cli", "configs", "configs/*", "uplink", "uplink/*"},
+	"cmd/tally-lender":      {"buffer/vfs", "cmd/internal/broker", "cmd/internal/cli", "cmd/internal/redecode", "configs", "configs/*", "drivers/profile", "uplink", "uplink/*"},
 	"cmd/tally-sim":         {"cmd/internal/cli", "drivers", "drivers/*"},
 	"cmd/tally-demo":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
 	"packaging":             {},

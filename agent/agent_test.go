@@ -427,7 +427,7 @@ func TestExportVerifiesFromAnyLeaf(t *testing.T) {
 		defer h.Close()
 		for lo := h.First(); lo < h.Next(); lo++ {
 			var b bytes.Buffer
-			if err := h.Export(&b, lo, h.Next()-1); err != nil {
+			if err := h.Export(&b, lo, h.Next()-1, false); err != nil {
 				t.Fatalf("export from %d: %v", lo, err)
 			}
 			sum, err := verify.Bundle(&b, verify.Policy{Pinned: []evidence.PublicKey{h.PublicKey()}}, nil)
@@ -568,7 +568,7 @@ func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
 		if stated == 0 || stated > h.First() {
 			t.Fatalf("leaves up to %d are stated as lost, the log begins at %d", stated, h.First())
 		}
-		if err := h.Export(&bytes.Buffer{}, h.First(), h.Next()-1); err != nil {
+		if err := h.Export(&bytes.Buffer{}, h.First(), h.Next()-1, false); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -46,6 +46,11 @@ func newDictionary(s *Site) (*evidence.Dictionary, [][]int) {
 					d.Channels[ch] = append(d.Channels[ch], cm)
 				}
 			}
+			if m.RawFrames {
+				d.Channels[evidence.RawFrames] = append(d.Channels[evidence.RawFrames], evidence.ChannelMeter{
+					Meter: meter, Columns: []evidence.Column{{Quantity: "frames", MulCoef: 1}},
+				})
+			}
 		}
 	}
 	return d, order
@@ -156,6 +161,10 @@ func (l *layout) fill(w *window) map[evidence.Channel][]evidence.Samples {
 	for _, ch := range l.order {
 		for i, cm := range l.dict.Channels[ch] {
 			s, m := &l.samples[ch][i], &w.meters[cm.Meter]
+			if ch == evidence.RawFrames {
+				s.Frames = &m.frames
+				continue
+			}
 			s.Slots = len(m.at)
 			for c := range cm.Columns {
 				s.Values[c], s.Codes[c] = l.values.take(s.Slots), nil

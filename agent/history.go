@@ -70,8 +70,8 @@ func (h *History) Current() evidence.PublicKey {
 }
 
 // Export writes leaves lo to hi, both included and with all channels, as a
-// bundle (SPEC.md, "Bundle").
-func (h *History) Export(w io.Writer, lo, hi uint64) error {
+// bundle (SPEC.md, "Bundle"); raw frames only where that is wanted.
+func (h *History) Export(w io.Writer, lo, hi uint64, rawFrames bool) error {
 	meta, err := metaAt(h.log, lo)
 	if err != nil {
 		return err
@@ -88,17 +88,26 @@ func (h *History) Export(w io.Writer, lo, hi uint64) error {
 	if err != nil {
 		return err
 	}
-	var rec []byte
+	var rec, filtered []byte
 	for n := lo; n <= hi; n++ {
 		if rec, err = h.log.Read(n, rec[:0]); err != nil {
 			return err
 		}
-		if err := b.Append(rec); err != nil {
+		item := rec
+		if !rawFrames {
+			if filtered, err = evidence.FilterDelivery(filtered[:0], rec, notFrames, nil); err != nil {
+				return err
+			}
+			item = filtered
+		}
+		if err := b.Append(item); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+func notFrames(b evidence.RawBlock) bool { return b.Channel != evidence.RawFrames }
 
 // Close lets go of the history.
 func (h *History) Close() error { return h.log.Close() }

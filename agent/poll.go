@@ -8,6 +8,7 @@ import (
 	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/agent/schedule"
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
 // clockStep is how far wall and monotonic time must part for the clock to
@@ -98,8 +99,15 @@ func (p *poller) poll(ctx context.Context, i int) {
 	m := &p.line.Meters[i]
 	r := p.buffer(len(m.Columns))
 	start := time.Now()
+	if m.RawFrames {
+		start = p.line.Tap.begin()
+	}
 	err := m.Device.Read(ctx, r)
 	took := time.Since(start)
+	var frames []evidence.Exchange
+	if m.RawFrames {
+		frames = p.line.Tap.end()
+	}
 	if err != nil && ctx.Err() != nil {
 		return
 	}
@@ -113,7 +121,7 @@ func (p *poller) poll(ctx context.Context, i int) {
 	}
 	p.rec.happened(happened)
 	p.ids.note(m.Name, digest) // last: once it is stored nobody tells the exchange again
-	p.rec.add(p.first+i, start, r)
+	p.rec.add(p.first+i, start, r, frames...)
 	if p.onPoll != nil {
 		p.onPoll(Poll{Line: p.line.Name, Meter: m.Name, Start: start, Took: took, Columns: m.Columns, Readings: r, Err: err})
 	}

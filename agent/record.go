@@ -32,6 +32,7 @@ type window struct {
 	opened time.Time
 	meters []meterWindow
 	last   int64 // begin of the newest poll, Unix ms; 0 without one
+	framed int   // most bytes the frames of all meters can take
 
 	journaled uint64 // first journal record with polls of this window; MaxUint64 without one
 }
@@ -41,6 +42,9 @@ type meterWindow struct {
 	at        []int64           // begin of each poll, Unix ms
 	rows      []drivers.Reading // len(at) rows of the meter's columns
 	journaled int               // polls already in the journal
+
+	frames evidence.Frames // of a meter whose raw frames are sealed
+	framed int             // most bytes they can take
 }
 
 func newRecorder(length time.Duration, order [][]int) *recorder {
@@ -54,8 +58,9 @@ func (r *recorder) begin(now time.Time) {
 	r.windowOf(now).start = now.UnixMilli()
 }
 
-// add records one poll of meter that began at start.
-func (r *recorder) add(meter int, start time.Time, readings []drivers.Reading) {
+// add records one poll of meter that began at start, and the frames it took
+// where those are sealed.
+func (r *recorder) add(meter int, start time.Time, readings []drivers.Reading, frames ...evidence.Exchange) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ms := start.UnixMilli()
@@ -65,6 +70,7 @@ func (r *recorder) add(meter int, start time.Time, readings []drivers.Reading) {
 	for _, i := range r.order[meter] {
 		m.rows = append(m.rows, readings[i])
 	}
+	w.addFrames(m, frames)
 	w.last = max(w.last, ms)
 }
 
@@ -113,7 +119,7 @@ func (r *recorder) windowOf(t time.Time) *window {
 	if w == nil {
 		w = r.empty()
 	}
-	w.start, w.end, w.opened, w.last, w.journaled = end-length, end, t, 0, math.MaxUint64
+	w.start, w.end, w.opened, w.last, w.framed, w.journaled = end-length, end, t, 0, 0, math.MaxUint64
 	r.open = append(r.open, w)
 	return w
 }

@@ -49,6 +49,7 @@ type Line struct {
 	Name   string
 	Meters []Meter
 	Close  func() error // releases the port; called when the line's poller has stopped
+	Tap    *Tap         // told of every frame; may be nil where no meter has RawFrames
 }
 
 // Meter is one device to poll.
@@ -61,6 +62,7 @@ type Meter struct {
 	Device         Device
 	Columns        []Column // one per reading the device gives, in its order
 	Main           bool     // the incoming meter: those of other meters are behind it
+	RawFrames      bool     // what crosses the wire in its polls is sealed too; needs the channel evidence.Timing
 	// Identity reads what tells this meter from another of its model. nil: its
 	// profile does not say how.
 	Identity func(context.Context) (string, error)

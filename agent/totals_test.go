@@ -127,7 +127,7 @@ func (b *box) bundle(t *testing.T) (rs []verify.Result) {
 		t.Fatal(err)
 	}
 	var file bytes.Buffer
-	if err := h.Export(&file, 0, h.Next()-1); err != nil {
+	if err := h.Export(&file, 0, h.Next()-1, false); err != nil {
 		t.Fatal(err)
 	}
 	sum, err := verify.Bundle(&file, verify.Policy{Pinned: []evidence.PublicKey{h.PublicKey()}}, func(r verify.Result) { rs = append(rs, r) })

@@ -260,6 +260,9 @@ func (c *checker) meters(s *Site, profiles Profiles, window bool) {
 				stations[at] = m
 			}
 		}
+		if m.RawFrames && c.at.Sound(&s.Channels) && !slices.Contains(s.Channels, Timing) {
+			c.fault(&m.RawFrames, CodeRawFrames, "add timing to channels, or remove raw_frames", "raw_frames of meter %s: the channel timing, which says when a frame's reading was taken, is not among the channels of this site", m.Name)
+		}
 		if c.between("interval", &m.Interval, CodeInterval, MinInterval, MaxInterval) && window {
 			c.slots(m, s)
 		}
@@ -508,10 +511,10 @@ func (c *checker) unit(m *Meter) bool {
 }
 
 // channels checks a list of channel names. allowed is what the site reads, nil
-// for any.
+// for the list that says so.
 func (c *checker) channels(list *[]Channel, allowed []Channel) {
 	var all []string
-	for _, ch := range AllChannels() {
+	for _, ch := range append(AllChannels(), RawFrames) {
 		all = append(all, string(ch))
 	}
 	if !c.at.Sound(list) || !c.count(len(*list), 4*len(all), "channels", list) {
@@ -521,10 +524,14 @@ func (c *checker) channels(list *[]Channel, allowed []Channel) {
 	for i, ch := range *list {
 		at := &(*list)[i]
 		switch {
+		case ch == RawFrames && allowed == nil:
+			c.fault(at, CodeRawFrames, "remove it here and write raw_frames: true for each meter meant", "channel %s is switched on meter by meter", ch)
 		case !slices.Contains(all, string(ch)):
 			c.fault(at, CodeChannel, suggestion(string(ch), all, "channels"), "channel %s is not known", quote(string(ch)))
 		case slices.Contains((*list)[:i], ch):
 			c.fault(at, CodeChannel, "remove one of them", "channel %s is listed twice", ch)
+		case ch == RawFrames && !slices.Contains(allowed, ch):
+			c.fault(at, CodeShare, "write raw_frames: true for each meter meant, or remove it here", "channel %s is shared, but no meter of this site has raw_frames", ch)
 		case allowed != nil && !slices.Contains(allowed, ch):
 			hint := "add it to channels, or remove it here"
 			if slices.Equal(allowed, DefaultChannels()) {

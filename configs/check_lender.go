@@ -12,7 +12,9 @@ func (c *checker) lenders(s *Site) {
 	clients := make(map[string]*Lender)
 	allowed := s.Channels
 	if c.at.Has(&s.Channels) && !c.at.Sound(&s.Channels) {
-		allowed = nil // unknown
+		allowed = append(AllChannels(), RawFrames) // unknown
+	} else if slices.ContainsFunc(s.Meters, func(m Meter) bool { return m.RawFrames }) {
+		allowed = append(slices.Clone(allowed), RawFrames)
 	}
 	for i := range s.Lenders {
 		l := &s.Lenders[i]

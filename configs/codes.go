@@ -18,6 +18,8 @@ const (
 	CodeProfiles = "E-136" // a directory of profiles that cannot be used
 	CodeMade     = "E-137" // a channel made of one that is not sealed
 
+	CodeRawFrames = "E-138" // raw frames switched on in the wrong place, or without the channel they need
+
 	CodePort     = "E-140" // a line with no port, or with two kinds
 	CodePortUsed = "E-141" // two lines on one port
 	CodeSettings = "E-142" // serial settings

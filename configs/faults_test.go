@@ -89,6 +89,9 @@ func TestFaults(t *testing.T) {
 		{"channels", good + "channels: [energie, power, power]\n"},
 		{"channels empty", good + "channels: []\n"},
 		{"channels made of others", good + "window: 70s\nchannels: [aggregates, daily, power]\n"},
+		{"raw frames as a channel", good + "channels: [energy, raw-frames]\n"},
+		{"raw frames without timing", meter("raw_frames: true") + "channels: [energy]\n"},
+		{"raw frames shared, none kept", lender("broker: mqtts://h, share: [energy, raw-frames], ack: puback")},
 		{"channels not a list", good + "channels: energy\n"},
 
 		{"C-06 name with space", with("press-1", "Press 1")},

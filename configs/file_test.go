@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -253,5 +254,27 @@ w.yaml:9:1: E-152 a secret stands in the file, as password: expected the name of
 	}
 	if _, err := configs.ParseWatch("w.yaml", []byte("name: a\nbroker: mqtts://h\nboxes: []\n")); err == nil || err.Error() != "w.yaml:3:8: E-109 the list is empty, expected at least one box → see configs/examples" {
 		t.Error(err)
+	}
+}
+
+// Raw frames are off unless a meter says otherwise, and shared only by name.
+func TestRawFrames(t *testing.T) {
+	off, err := configs.ParseSite("s.yaml", []byte(good), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lender := "lenders: [{name: bank, broker: 'mqtts://h', ack: puback, share: [energy, raw-frames]}]\n"
+	on, err := configs.ParseSite("s.yaml", []byte(good+"    raw_frames: true\n"+lender), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if off.Meters[0].RawFrames || !on.Meters[0].RawFrames || slices.Contains(on.Channels, configs.RawFrames) {
+		t.Errorf("off %v, on %v, channels %v", off.Meters[0].RawFrames, on.Meters[0].RawFrames, on.Channels)
+	}
+	if !slices.Contains(on.Lenders[0].Share, configs.RawFrames) {
+		t.Errorf("share %v", on.Lenders[0].Share)
+	}
+	if on.Lenders = nil; on.Digest() == off.Digest() {
+		t.Error("the digest does not tell whether frames are sealed")
 	}
 }

@@ -95,6 +95,7 @@ type Meter struct {
 	Timeout    time.Duration `yaml:"timeout"`    // for one reply; 0: the profile's
 	Quantities []string      `yaml:"quantities"` // the profile's default ones when empty
 	Main       bool          `yaml:"main"`       // the incoming meter: the others of its kind are behind it
+	RawFrames  bool          `yaml:"raw_frames"` // what crosses the wire is sealed too, for disputes
 }
 
 // Channel is one channel of the evidence, the unit of consent
@@ -112,6 +113,10 @@ const (
 	WaterGas       Channel = "water-gas"
 	Aggregates     Channel = "aggregates" // made of energy and power
 	Daily          Channel = "daily"      // made of energy
+
+	// RawFrames is sealed for the meters that say so (Meter.RawFrames), whatever
+	// the site's channels are, and goes to a lender whose share names it.
+	RawFrames Channel = "raw-frames"
 )
 
 // DefaultChannels are those a site seals that names none: all that is read.

@@ -22,11 +22,14 @@ func newLogCommand(a *app) *cobra.Command {
 func newExportCommand(a *app) *cobra.Command {
 	var from, to uint64
 	var output string
+	var rawFrames bool
 	c := &cobra.Command{
 		Use:   "export -o FILE",
 		Short: "Write a stretch of the history as a bundle anybody can verify offline",
 		Long: `Writes the leaves --from to --to, both included and with all channels, as a
-.tally bundle. It may run while the agent does.
+.tally bundle. Raw frames are left out unless --raw-frames asks for them; with
+them a lender can check the values of a dispute: tally-lender redecode. It may
+run while the agent does.
 
 ` + cli.ExitCodes,
 		Args: cobra.NoArgs,
@@ -56,7 +59,7 @@ func newExportCommand(a *app) *cobra.Command {
 				fmt.Fprintf(a.stderr, "leaves before %d are no longer on this box; the bundle begins there\n", lo)
 			}
 			err = writeWhole(output, func(w io.Writer) error {
-				if err := h.Export(w, lo, hi); err != nil {
+				if err := h.Export(w, lo, hi, rawFrames); err != nil {
 					return &historyError{Dir: site.Buffer.Directory, Err: err, Reading: true}
 				}
 				return nil
@@ -70,6 +73,7 @@ func newExportCommand(a *app) *cobra.Command {
 	}
 	c.Flags().Uint64Var(&from, "from", 0, "first leaf index")
 	c.Flags().Uint64Var(&to, "to", math.MaxUint64, "last leaf index (default: the newest)")
+	c.Flags().BoolVar(&rawFrames, "raw-frames", false, "with the raw frames of meters that have raw_frames: true, for a dispute")
 	c.Flags().StringVarP(&output, "output", "o", "", "file to write")
 	return c
 }

@@ -12,6 +12,9 @@ type Samples struct {
 	Slots  int
 	Values [][]int64
 	Codes  [][]Code
+	// Frames stand in place of slots, values and codes in channel 10, and
+	// nowhere else.
+	Frames *Frames
 }
 
 // Code returns the code of one sample.
@@ -32,7 +35,7 @@ type Block struct {
 
 // AppendBlock appends the encoding of b, whose meters are described by dict.
 func AppendBlock(dst []byte, b *Block, dict []ChannelMeter) ([]byte, error) {
-	body, err := appendBody(make([]byte, 0, 1024), b.Meters, dict)
+	body, err := appendBody(make([]byte, 0, 1024), b.Channel, b.Meters, dict)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +77,11 @@ func DecodeBlock(b []byte, dict []ChannelMeter) (Block, error) {
 	if err != nil {
 		return Block{}, err
 	}
-	blk.Meters, err = decodeBody(body, dict)
+	if blk.Channel == RawFrames {
+		blk.Meters, err = decodeFrames(body, dict)
+	} else {
+		blk.Meters, err = decodeBody(body, dict)
+	}
 	return blk, err
 }
 
@@ -145,7 +152,10 @@ func appendRuns(list []exception, meter, column int, codes, covered []Code) []ex
 	return list
 }
 
-func appendBody(dst []byte, meters []Samples, dict []ChannelMeter) ([]byte, error) {
+func appendBody(dst []byte, ch Channel, meters []Samples, dict []ChannelMeter) ([]byte, error) {
+	if ch == RawFrames {
+		return framesBody(dst, meters, dict)
+	}
 	if len(meters) != len(dict) {
 		return nil, malformed("block", "%d meters, the dictionary has %d", len(meters), len(dict))
 	}

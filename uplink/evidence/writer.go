@@ -335,7 +335,7 @@ func (w *Writer) Window(e Event, data map[Channel][]Samples, beacon []NonceHash)
 			return nil, malformed("window", "no data for channel %d", ch)
 		}
 		var err error
-		if w.body, err = appendBody(w.body[:0], samples, w.dict.Channels[ch]); err != nil {
+		if w.body, err = appendBody(w.body[:0], ch, samples, w.dict.Channels[ch]); err != nil {
 			return nil, fmt.Errorf("channel %d: %w", ch, err)
 		}
 		start := len(w.blocks)

@@ -59,8 +59,18 @@ func Lines(site *configs.Site, lib *profile.Library, tap func(drivers.Frame), wa
 				Path: c.Port, Settings: drivers.Settings(c.Serial), RS485: rs485(c.RS485),
 			}
 		}
+		l := agent.Line{Name: string(c.Name)}
+		if slices.ContainsFunc(site.Meters, func(m configs.Meter) bool { return m.RawFrames && m.Line == string(c.Name) }) {
+			frames := new(agent.Tap)
+			l.Tap, cfg.Tap = frames, func(f drivers.Frame) {
+				frames.Frame(f)
+				if tap != nil {
+					tap(f)
+				}
+			}
+		}
 		bus := line.New(cfg)
-		l := agent.Line{Name: string(c.Name), Close: bus.Close}
+		l.Close = bus.Close
 		for j := range site.Meters {
 			m := &site.Meters[j]
 			if m.Line != string(c.Name) {
@@ -97,7 +107,7 @@ func newMeter(m *configs.Meter, lib *profile.Library, bus drivers.Exchanger) (ag
 	}
 	am := agent.Meter{
 		Name: string(m.Name), Profile: p.ID, ProfileVersion: p.Version, ProfileHash: p.Hash,
-		Interval: m.Interval, Main: m.Main,
+		Interval: m.Interval, Main: m.Main, RawFrames: m.RawFrames,
 	}
 	var quantities []drivers.Quantity
 	if p.Protocol == profile.Modbus {

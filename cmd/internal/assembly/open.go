@@ -83,6 +83,7 @@ func channels(names []configs.Channel) (cs []evidence.Channel) {
 			configs.WaterGas:       evidence.WaterGas,
 			configs.Aggregates:     evidence.Aggregates,
 			configs.Daily:          evidence.DailyTotals,
+			configs.RawFrames:      evidence.RawFrames,
 		}[n])
 	}
 	return cs
