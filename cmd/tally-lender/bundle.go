@@ -7,22 +7,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/spf13/cobra"
-
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
-
-// trust is whom a command that checks a bundle believes.
-type trust struct {
-	keys   []string
-	config string
-}
-
-func (t *trust) flags(c *cobra.Command) {
-	c.Flags().StringArrayVar(&t.keys, "key", nil, "public key to believe (repeatable)")
-	c.Flags().StringVarP(&t.config, "config", "c", "", "lender file whose boxes to believe")
-}
 
 // check verifies a bundle and gives each result to add; after an error of add
 // the file is not looked at any further. copied, where not nil, gets the bytes
@@ -33,7 +20,8 @@ func (t *trust) check(path string, copied io.Writer, stderr io.Writer, add func(
 		return verify.Summary{}, err
 	}
 	defer f.Close()
-	policy, assumed, err := policyOf(f, t.keys, t.config, stderr)
+	policy, assumed, done, err := t.policyFor(f, stderr)
+	defer done()
 	if err != nil {
 		return verify.Summary{}, err
 	}
@@ -58,7 +46,7 @@ func (t *trust) check(path string, copied io.Writer, stderr io.Writer, add func(
 		}
 	}
 	if !assumed.IsZero() {
-		sum.Reasons = append(sum.Reasons, verify.KeyAssumed(assumed))
+		sum.Assumptions = append(sum.Assumptions, verify.KeyAssumed(assumed))
 	}
 	return sum, nil
 }
@@ -102,6 +90,3 @@ func writeWhole(path string, stdout io.Writer, write func(io.Writer) error) erro
 	}
 	return verdict
 }
-
-// pinned reports whether a key was given, by hand or by a lender file.
-func (t *trust) pinned() bool { return len(t.keys) > 0 || t.config != "" }

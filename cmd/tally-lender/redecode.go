@@ -18,8 +18,9 @@ import (
 const builtIn = "built-in"
 
 func newRedecodeCommand() *cobra.Command {
-	var keys, meters []string
-	var config, profiles string
+	var trust trust
+	var meters []string
+	var profiles string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "redecode FILE",
@@ -43,26 +44,15 @@ the bundle does not verify, 3 no bundle.
 			if err != nil {
 				return err
 			}
-			f, err := open(args[0])
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			policy, assumed, err := policyOf(f, keys, config, cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
 			d := redecode.New(lib, meters)
-			sum, err := verify.Bundle(f, policy, func(r verify.Result) {
+			sum, err := trust.check(args[0], nil, cmd.ErrOrStderr(), func(r verify.Result) error {
 				if r.Verdict.Accepted() {
 					d.Add(&r)
 				}
+				return nil
 			})
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			if !assumed.IsZero() {
-				sum.Reasons = append(sum.Reasons, verify.KeyAssumed(assumed))
+				return err
 			}
 			found := d.Meters()
 			for _, name := range meters {
@@ -85,8 +75,7 @@ the bundle does not verify, 3 no bundle.
 	}
 	c.Flags().StringVar(&profiles, "profiles", builtIn, "directory of further device profiles")
 	c.Flags().StringArrayVar(&meters, "meter", nil, "look at this meter only (repeatable)")
-	c.Flags().StringArrayVar(&keys, "key", nil, "public key to believe (repeatable)")
-	c.Flags().StringVarP(&config, "config", "c", "", "lender file whose boxes to believe")
+	trust.flags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON on stdout")
 	return c
 }

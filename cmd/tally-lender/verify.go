@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -24,17 +23,28 @@ func newVerifyCommand() *cobra.Command {
 		Use:   "verify FILE",
 		Short: "Check an exported bundle offline",
 		Long: `Checks a bundle made by "tallystick log export": every signature, index, history
-root and block. Whose key to believe comes from --key or from the boxes of
---config. Without either the key named in the bundle itself is assumed, and the
+root and block. Whose key to believe comes from --key, the boxes of --config,
+or --policy. Without either the key named in the bundle itself is assumed, and the
 result says so: compare it with the one you were given when the box was
 commissioned.
 
-The verdict is one of verified, gap, altered, forked (and unreadable or
+A file made by "tally-lender compare" that proves a fork is checked too.
+
+The verdict is one of verified, gaps, altered, forked (and unreadable or
 wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 
 ` + cli.ExitCodes,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := open(args[0])
+			if err != nil {
+				return err
+			}
+			fraud, err := trust.checkFraud(f, cmd.OutOrStdout(), cmd.ErrOrStderr(), asJSON)
+			f.Close()
+			if fraud || err != nil {
+				return err
+			}
 			var events []evidence.Happening
 			sum, err := trust.check(args[0], nil, cmd.ErrOrStderr(), func(r verify.Result) error {
 				if r.Manifest != nil && len(events) < mostEvents {
@@ -80,68 +90,14 @@ func open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// policyOf says whom to believe. assumed is the bundle's own key where nothing
-// else was given. It leaves f at its start.
-func policyOf(f io.ReadSeeker, keys []string, config string, stderr io.Writer) (p verify.Policy, assumed evidence.PublicKey, err error) {
-	for _, k := range keys {
-		pub, err := evidence.ParsePublicKey(k)
-		if err != nil {
-			return p, assumed, cli.UsageError("--key: %v", err)
-		}
-		p.Pinned = append(p.Pinned, pub)
-	}
-	if config != "" {
-		w, err := loadWatch(config, stderr)
-		if err != nil {
-			return p, assumed, err
-		}
-		for i := range w.Boxes {
-			pub, err := evidence.ParsePublicKey(w.Boxes[i].Key.String())
-			if err != nil {
-				return p, assumed, fmt.Errorf("%s: box %s: %w", config, w.Boxes[i].Name, err)
-			}
-			p.Pinned = append(p.Pinned, pub)
-		}
-	}
-	if len(p.Pinned) > 0 {
-		return p, assumed, nil
-	}
-	r, err := evidence.NewBundleReader(f)
-	if err != nil {
-		return p, assumed, err
-	}
-	genesis, err := evidence.ParseLeaf(r.Header().Genesis)
-	if err != nil {
-		return p, assumed, err
-	}
-	if g := genesis.Manifest.Genesis; g != nil {
-		assumed = g.Key.Key()
-		p.Pinned = append(p.Pinned, assumed)
-	}
-	_, err = f.Seek(0, io.SeekStart)
-	return p, assumed, err
-}
-
-// loadWatch reads a lender file; all its faults are on stderr when it returns
-// an error.
-func loadWatch(path string, stderr io.Writer) (*configs.Watch, error) {
-	w, err := configs.LoadWatch(path)
-	var all *configs.Error
-	if errors.As(err, &all) {
-		all.Render(stderr)
-		return nil, &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has faults, listed above", path)}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return w, w.RenderFaults(stderr, w.Warnings)
-}
-
 func printSummary(w io.Writer, file string, s *verify.Summary) {
 	fmt.Fprintf(w, "%s: %s (%s), grade %s; log %s, leaves %d to %d, %d windows, %d readings\n",
 		file, s.Verdict, s.Verdict.Chinese(), s.Grade, s.Log, s.Lo, s.Hi, s.Windows, s.Readings)
 	for _, r := range s.Reasons {
 		fmt.Fprintf(w, "  - %s\n    %s\n", r.En, r.Zh)
+	}
+	for _, r := range s.Assumptions {
+		fmt.Fprintf(w, "  ? %s\n    %s\n", r.En, r.Zh)
 	}
 }
 

@@ -22,6 +22,15 @@ type Policy struct {
 	Receipts *Receipts
 }
 
+// KeyFor returns the pinned key of the log that a genesis leaf opens. The leaf
+// need not be verified: it only says which key to look for.
+func (p *Policy) KeyFor(genesis *evidence.Manifest) (evidence.PublicKey, bool) {
+	if genesis.Genesis == nil {
+		return evidence.PublicKey{}, false
+	}
+	return p.keyFor(genesis.Log, genesis.Genesis.Key.Key())
+}
+
 // keyFor returns the pinned key for a log whose genesis names claimed.
 func (p *Policy) keyFor(log evidence.LogID, claimed evidence.PublicKey) (evidence.PublicKey, bool) {
 	if key, ok := p.Keys[log]; ok {
