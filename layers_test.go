@@ -40,6 +40,7 @@ var may = map[string][]string{
 	"uplink/evidence/evidencetest": {"uplink/evidence"},
 	"uplink/mqtt":                  {},
 	"uplink/keyfile":               {}, // both ends keep a key
+	"uplink/custody/suite":         {}, // pure: verifiers import it
 	"uplink/lender":                {"uplink", "uplink/*"},
 	"uplink/witness":               {"buffer/vfs", "uplink/witness/checkpoint"}, // the disk, and one that crashes
 	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
@@ -72,7 +73,7 @@ var only = map[string][]string{
 	"github.com/kardianos/service":        {"cmd/tallystick"},
 	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo"},
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
-	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint"},
+	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint", "uplink/custody/suite"},
 	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify", "uplink/lender"},
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
 	"time/tzdata":                         {"cmd/internal/assembly"},
