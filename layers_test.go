@@ -39,8 +39,8 @@ var may = map[string][]string{
 	// Fixed keys and streams for the tests of everybody behind the format.
 	"uplink/evidence/evidencetest": {"uplink/evidence"},
 	"uplink/mqtt":                  {},
-	"uplink/keyfile":               {}, // both ends keep a key
-	"uplink/custody/suite":         {}, // pure: verifiers import it
+	"uplink/keyfile":               {"uplink/custody/suite"}, // both ends keep a key
+	"uplink/custody/suite":         {},                       // pure: verifiers import it
 	"uplink/lender":                {"uplink", "uplink/*"},
 	"uplink/witness":               {"buffer/vfs", "uplink/witness/checkpoint"}, // the disk, and one that crashes
 	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
