@@ -44,7 +44,8 @@ var may = map[string][]string{
 	"uplink/custody/counter":       {"uplink/custody/suite"}, // pure as well
 	"uplink/custody/tpm":           {"uplink/custody", "uplink/custody/*", "uplink/keyfile"},
 	"uplink/custody/opensslcli":    {"uplink/custody/suite"}, // for tests
-	"uplink/custody/suite":         {},                       // pure: verifiers import it
+	"uplink/custody/pkcs11":        {"uplink/custody", "uplink/custody/suite"},
+	"uplink/custody/suite":         {}, // pure: verifiers import it
 	"uplink/lender":                {"uplink", "uplink/*"},
 	"uplink/witness":               {"buffer/vfs", "uplink/witness/checkpoint"}, // the disk, and one that crashes
 	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
@@ -75,6 +76,7 @@ var only = map[string][]string{
 	"github.com/goburrow/modbus":          {"drivers/modbus"},
 	"go.bug.st/serial":                    {"drivers/line"},
 	"github.com/kardianos/service":        {"cmd/tallystick"},
+	"github.com/miekg/pkcs11":             {"uplink/custody/pkcs11"},
 	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo"},
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
 	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint", "uplink/custody/suite"},

@@ -54,7 +54,6 @@ func (c *chip) powerOn() {
 	c.t.Helper()
 	c.cmd = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+c.dir,
 		"--server", "type=unixio,path="+c.socket, "--flags", "not-need-init,startup-clear")
-	c.cmd.Stdout, c.cmd.Stderr = os.Stderr, os.Stderr
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatalf("Debian package swtpm is needed: %v", err)
 	}
