@@ -43,7 +43,7 @@ var may = map[string][]string{
 	"uplink/custody":               {"uplink/custody/suite", "uplink/keyfile"},
 	"uplink/custody/counter":       {"uplink/custody/suite"}, // pure as well
 	"uplink/custody/tpm":           {"uplink/custody", "uplink/custody/*", "uplink/keyfile"},
-	"uplink/custody/opensslcli":    {"uplink/custody/suite"}, // for tests
+	"uplink/custody/custodytest":   {"uplink/custody/suite"}, // for tests
 	"uplink/custody/pkcs11":        {"uplink/custody", "uplink/custody/suite"},
 	"uplink/custody/suite":         {}, // pure: verifiers import it
 	"uplink/lender":                {"uplink", "uplink/*"},
@@ -85,7 +85,7 @@ var only = map[string][]string{
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
 	"time/tzdata":                         {"cmd/internal/assembly"},
 	// Packages imported by tests only.
-	"testing": {"uplink/evidence/evidencetest", "uplink/custody/opensslcli", "drivers/drivertest"},
+	"testing": {"uplink/evidence/evidencetest", "uplink/custody/custodytest", "drivers/drivertest"},
 }
 
 func TestArrows(t *testing.T) {

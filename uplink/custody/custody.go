@@ -119,7 +119,7 @@ func (f Files) Open(path string) (Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := InMemory(key)
+	opened, err := FileKey(key)
 	if err != nil {
 		return nil, err
 	}
@@ -140,14 +140,14 @@ func (f Files) Create(path string) (Key, error) {
 	if err := keyfile.Save(path, key, f.Further...); err != nil {
 		return nil, err
 	}
-	return InMemory(key)
+	return FileKey(key)
 }
 
 // Replace is keyfile.Replace, which says what erasing is worth.
 func (f Files) Replace(path, by string) error { return keyfile.Replace(path, by) }
 
-// InMemory is the Key of a private key that was read from a file.
-func InMemory(key crypto.Signer) (Key, error) {
+// FileKey is the Key of a private key that keyfile.LoadSigner read.
+func FileKey(key crypto.Signer) (Key, error) {
 	s, pub, err := suite.Public(key)
 	if err != nil {
 		return nil, err

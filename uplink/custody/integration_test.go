@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/custody"
-	"github.com/tallystick/tallystick/uplink/custody/opensslcli"
+	"github.com/tallystick/tallystick/uplink/custody/custodytest"
 	"github.com/tallystick/tallystick/uplink/custody/suite"
 )
 
@@ -33,7 +33,7 @@ func TestOpenSSL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			opensslcli.Verify(t, s, key.Public(), message, sig)
+			custodytest.OpenSSLVerify(t, s, key.Public(), message, sig)
 		}
 
 		message, out := filepath.Join(t.TempDir(), "m"), filepath.Join(t.TempDir(), "s")
@@ -48,7 +48,7 @@ func TestOpenSSL(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s != suite.Ed25519 {
-			sig = opensslcli.Raw(t, sig)
+			sig = custodytest.RawSignature(t, sig)
 		}
 		if !suite.Verify(s, key.Public(), []byte("hello"), sig) {
 			t.Fatalf("suite %d: what OpenSSL signed with our key file is refused", s)

@@ -3,7 +3,9 @@ package counter
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"strings"
 	"testing"
 
@@ -43,6 +45,24 @@ func key(t testing.TB) (crypto.Signer, []byte) {
 		t.Fatal(err)
 	}
 	return k, pub
+}
+
+// What swtpm 0.7.1 certified: its counter at 0x01800042 at its second value,
+// with SHA-256("head").
+func TestVerifyRecorded(t *testing.T) {
+	unhex := func(s string) []byte {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	ak := unhex("5103c7d07ea48b19aaebaf82bde045c95d242709b0176a1cc5ad0201d094594e20b6b8c891dc1aa3d3ef7a989b1e6defe227ad7015981dbce9a16bf41ce1619b")
+	attest := unhex("ff54434780140022000baff5e87de221e6c418d3270f36c352729edaa3a50310ae0e17239e70cdd4307200209f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d0000000000000024c95b28532ea9ec1901a582249a2583f28b0022000be4c5fc879069bb553ecb486d75d3e952881e08a13d292fe56d554eb8b39eb573000000080000000000000002")
+	signature := unhex("8e99ba6480ce67c2cce255e3eaf9ab5f79bb76d5ed91ad3d13e706369ca443c70a31dce617431431614e9da638b97460b7e029d15fc51e4954c4b63ad57a38e7")
+	if v, err := Verify(ak, 0x01800042, attest, signature, sha256.Sum256([]byte("head"))); err != nil || v != 2 {
+		t.Fatalf("value %d, %v; want 2", v, err)
+	}
 }
 
 func TestVerify(t *testing.T) {

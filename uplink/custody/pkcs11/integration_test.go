@@ -16,7 +16,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/tallystick/tallystick/uplink/custody"
-	"github.com/tallystick/tallystick/uplink/custody/opensslcli"
+	"github.com/tallystick/tallystick/uplink/custody/custodytest"
 	"github.com/tallystick/tallystick/uplink/custody/suite"
 )
 
@@ -74,7 +74,7 @@ func TestKey(t *testing.T) {
 	if err != nil || !suite.VerifyES256(key.Public(), message, sig) {
 		t.Fatalf("the token's signature is refused (%v)", err)
 	}
-	opensslcli.Verify(t, suite.ES256, key.Public(), message, sig)
+	custodytest.OpenSSLVerify(t, suite.ES256, key.Public(), message, sig)
 	for range 300 { // some with leading zeros
 		if sig, err := key.Sign(message); err != nil || !suite.VerifyES256(key.Public(), message, sig) {
 			t.Fatalf("signature %x is refused (%v)", sig, err)

@@ -20,7 +20,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/custody"
 	"github.com/tallystick/tallystick/uplink/custody/counter"
-	"github.com/tallystick/tallystick/uplink/custody/opensslcli"
+	"github.com/tallystick/tallystick/uplink/custody/custodytest"
 	"github.com/tallystick/tallystick/uplink/custody/suite"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 )
@@ -109,7 +109,7 @@ func TestSigningKey(t *testing.T) {
 	if !suite.VerifyES256(key.Public(), message, sig) {
 		t.Fatal("the TPM's signature is refused")
 	}
-	opensslcli.Verify(t, suite.ES256, key.Public(), message, sig)
+	custodytest.OpenSSLVerify(t, suite.ES256, key.Public(), message, sig)
 	for range 300 { // some with leading zeros
 		if sig := must(key.Sign(message))(t); !suite.VerifyES256(key.Public(), message, sig) {
 			t.Fatalf("signature %x is refused", sig)
@@ -151,9 +151,47 @@ func TestOtherProgramsReadTheKeyFile(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("Debian packages tpm2-openssl and socat are needed: %v\n%s", err, out)
 	}
-	sig := opensslcli.Raw(t, must(os.ReadFile(der))(t))
+	sig := custodytest.RawSignature(t, must(os.ReadFile(der))(t))
 	if !suite.VerifyES256(key.Public(), []byte("hello"), sig) {
 		t.Fatal("what OpenSSL signed with our key file is refused")
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	tpm := newChip(t).dial()
+	key := must(tpm.Create(filepath.Join(t.TempDir(), "device.key")))(t)
+	errs := make(chan error)
+	for i := range 8 {
+		go func() {
+			message := []byte{byte(i)}
+			sig, err := key.Sign(message)
+			if err == nil && !suite.VerifyES256(key.Public(), message, sig) {
+				err = errors.New("signature refused")
+			}
+			errs <- err
+		}()
+	}
+	for range 8 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestOwnerPassword(t *testing.T) {
+	tpm := newChip(t).dial()
+	if _, err := (tpm2.HierarchyChangeAuth{
+		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
+		NewAuth:    tpm2.TPM2BAuth{Buffer: []byte("secret")},
+	}).Execute(tpm); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "device.key")
+	if _, err := tpm.Create(path); err == nil || !strings.Contains(err.Error(), "the owner hierarchy must have no password") {
+		t.Fatalf("error %v, want one that says what is in the way", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal("a file of a key that was not made")
 	}
 }
 
@@ -220,7 +258,7 @@ func TestCounter(t *testing.T) {
 		if _, err := counter.Verify(ak.Public(), nvHandle, attest, sig, sha256.Sum256([]byte("another head"))); err == nil {
 			t.Fatal("a certificate passes for another head")
 		}
-		opensslcli.Verify(t, suite.ES256, ak.Public(), attest, sig)
+		custodytest.OpenSSLVerify(t, suite.ES256, ak.Public(), attest, sig)
 		return value
 	}
 	for range 3 {
@@ -244,9 +282,27 @@ func TestCounter(t *testing.T) {
 		t.Fatalf("after a reset %d, before it %d", value, last)
 	}
 	undefine(t, tpm, n)
+	if err := n.define(); err != nil { // and the power goes before the first value
+		t.Fatal(err)
+	}
 	n = must(tpm.Counter(nvHandle, ak))(t)
 	if value := certify(n, ak); value <= last {
 		t.Fatalf("deleted and defined anew the counter is at %d, not above %d", value, last)
+	} else {
+		last = value
+	}
+	// Or clears the whole TPM. Keys are gone then, and say so.
+	if _, err := (tpm2.Clear{AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHLockout, Auth: tpm2.PasswordAuth(nil)}}).Execute(tpm); err != nil {
+		t.Fatal(err)
+	}
+	var e *keyfile.Error
+	if _, err := tpm.OpenAttestationKey(path); !errors.As(err, &e) || !strings.Contains(err.Error(), "or this one was cleared") {
+		t.Fatalf("after a clear: %v", err)
+	}
+	ak = must(tpm.CreateAttestationKey(path + "2"))(t)
+	n = must(tpm.Counter(nvHandle, ak))(t)
+	if value := certify(n, ak); value <= last {
+		t.Fatalf("after a clear the counter is at %d, not above %d", value, last)
 	}
 
 	// An ordinary index with eight bytes of the owner's choice is no counter:

@@ -1,6 +1,6 @@
-// Package opensslcli asks OpenSSL's command line for a second opinion on a
+// Package custodytest asks OpenSSL's command line for a second opinion on a
 // signature. For integration tests.
-package opensslcli
+package custodytest
 
 import (
 	"encoding/asn1"
@@ -15,9 +15,9 @@ import (
 	"github.com/tallystick/tallystick/uplink/custody/suite"
 )
 
-// Verify fails the test unless OpenSSL accepts sig, in the form of the suite's
+// OpenSSLVerify fails the test unless OpenSSL accepts sig, in the form of the suite's
 // package, as a signature over message under pub.
-func Verify(t *testing.T, s uint64, pub, message, sig []byte) {
+func OpenSSLVerify(t *testing.T, s uint64, pub, message, sig []byte) {
 	t.Helper()
 	if out, err := verify(t, s, pub, message, sig); err != nil {
 		t.Fatalf("OpenSSL refuses a signature of suite %d: %v\n%s\nmessage %x\nsignature %x", s, err, out, message, sig)
@@ -63,8 +63,8 @@ func verify(t *testing.T, s uint64, pub, message, sig []byte) ([]byte, error) {
 		"-in", file("message", message), "-sigfile", file("sig", sig)}, arguments...)...).CombinedOutput()
 }
 
-// Raw turns OpenSSL's ASN.1 signature of suite 2 or 3 into the suite's r||s.
-func Raw(t *testing.T, der []byte) []byte {
+// RawSignature turns OpenSSL's ASN.1 signature of suite 2 or 3 into the suite's r||s.
+func RawSignature(t *testing.T, der []byte) []byte {
 	t.Helper()
 	var sig struct{ R, S *big.Int }
 	if rest, err := asn1.Unmarshal(der, &sig); err != nil || len(rest) != 0 {
