@@ -141,10 +141,29 @@ func WriteBlocks(path string, blocks ...*pem.Block) error {
 	for _, b := range blocks {
 		data = append(data, pem.EncodeToMemory(b)...)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := makeDir(filepath.Dir(path)); err != nil {
 		return err
 	}
 	return writeNew(path, data)
+}
+
+// makeDir makes dir and what is missing above it, and flushes the entry of
+// each: without that a power cut takes the key with its directory.
+func makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir {
+		if err := makeDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
 }
 
 // Replace gives the file at by the name path and erases what had that name,

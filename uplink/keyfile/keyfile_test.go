@@ -18,7 +18,7 @@ import (
 )
 
 func TestCreateThenLoad(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state", "my.key")
+	path := filepath.Join(t.TempDir(), "var", "state", "my.key")
 	made, err := Create(path, &pem.Block{Type: "SALT", Bytes: []byte{1, 2, 3}})
 	if err != nil {
 		t.Fatal(err)

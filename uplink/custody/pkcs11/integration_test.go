@@ -92,6 +92,35 @@ func TestKey(t *testing.T) {
 	}
 }
 
+func TestConcurrentUse(t *testing.T) {
+	key, err := open(t, newToken(t)).Create("device")
+	if err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error)
+	for i := range 8 {
+		go func() {
+			message := []byte{byte(i)}
+			for range 20 {
+				sig, err := key.Sign(message)
+				if err == nil && !suite.VerifyES256(key.Public(), message, sig) {
+					err = errors.New("signature refused")
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range 8 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestDialRefused(t *testing.T) {
 	c := newToken(t)
 	wrong := filepath.Join(t.TempDir(), "pin")
