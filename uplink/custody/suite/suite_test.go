@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -157,6 +158,9 @@ func TestRefused(t *testing.T) {
 			if n != len(pub) && (Verify(s, bad, message, sig) || CheckPublic(s, bad) == nil) {
 				t.Errorf("suite %d: a key of %d bytes is accepted", s, n)
 			}
+		}
+		if longer := slices.Insert(bytes.Clone(sig), scalar, 0); Verify(s, pub, message, longer) {
+			t.Errorf("suite %d: a second half of 33 bytes, the same number, is accepted", s)
 		}
 		if Verify(s, pub, append(message, 0), sig) {
 			t.Errorf("suite %d: another message is accepted", s)
