@@ -83,6 +83,9 @@ func (c *chip) dial() *TPM {
 	return tpm
 }
 
+// tcti tells programs built on the TCG's software stack where the chip is.
+func (c *chip) tcti() string { return "cmd:socat - UNIX-CONNECT:" + c.socket }
+
 func must[T any](v T, err error) func(t *testing.T) T {
 	return func(t *testing.T) T {
 		t.Helper()
@@ -147,7 +150,7 @@ func TestOtherProgramsReadTheKeyFile(t *testing.T) {
 	}
 	cmd := exec.Command("openssl", "pkeyutl", "-provider", "tpm2", "-provider", "default", "-propquery", "?provider=tpm2",
 		"-inkey", path, "-sign", "-rawin", "-digest", "sha256", "-in", message, "-out", der)
-	cmd.Env = append(os.Environ(), "TPM2OPENSSL_TCTI=cmd:"+"socat - UNIX-CONNECT:"+c.socket)
+	cmd.Env = append(os.Environ(), "TPM2OPENSSL_TCTI="+c.tcti())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("Debian packages tpm2-openssl and socat are needed: %v\n%s", err, out)
 	}
@@ -270,6 +273,20 @@ func TestCounter(t *testing.T) {
 	}
 	if must(tpm.Counter(nvHandle, ak))(t); certify(n, ak) != last {
 		t.Fatal("looking at a counter counts")
+	}
+	// tpm2-tools, by other people, see the same name and value.
+	name := counter.Name(nvHandle)
+	for want, arguments := range map[string][]string{
+		fmt.Sprintf("name: %x\n", name): {"tpm2_nvreadpublic", "-T", c.tcti(), fmt.Sprintf("0x%x", nvHandle)},
+		fmt.Sprintf("%016x", last):      {"tpm2_nvread", "-T", c.tcti(), "-C", fmt.Sprintf("0x%x", nvHandle), fmt.Sprintf("0x%x", nvHandle)},
+	} {
+		out, err := exec.Command(arguments[0], arguments[1:]...).Output()
+		if err != nil {
+			t.Fatalf("Debian packages tpm2-tools and socat are needed: %s: %v", arguments[0], err)
+		}
+		if !strings.Contains(string(out), want) && fmt.Sprintf("%x", out) != want {
+			t.Errorf("%s says %q, want %q", arguments[0], out, want)
+		}
 	}
 
 	// A power cut, and then an owner who deletes the counter to begin anew.
