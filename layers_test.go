@@ -40,7 +40,7 @@ var may = map[string][]string{
 	"uplink/evidence/evidencetest": {"uplink/evidence"},
 	"uplink/mqtt":                  {},
 	"uplink/keyfile":               {"uplink/custody/suite"}, // both ends keep a key
-	"uplink/custody":               {"uplink/custody/suite", "uplink/keyfile"},
+	"uplink/custody":               {"uplink/custody/suite", "uplink/evidence", "uplink/keyfile"},
 	"uplink/custody/counter":       {"uplink/custody/suite"}, // pure as well
 	"uplink/custody/tpm":           {"uplink/custody", "uplink/custody/*", "uplink/keyfile"},
 	"uplink/custody/custodytest":   {"uplink/custody/suite"}, // for tests

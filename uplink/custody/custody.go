@@ -12,6 +12,7 @@ import (
 	"io/fs"
 
 	"github.com/tallystick/tallystick/uplink/custody/suite"
+	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 )
 
@@ -26,6 +27,26 @@ type Key interface {
 	Custody() string // "file", "tpm" or "pkcs11"
 	Close() error    // gives back what the key holds open; the key itself stays
 }
+
+// Signer is the key as the evidence wants it. attestation is the public half of
+// the key that certifies the TPM's counter, nil where there is none.
+func Signer(k Key, attestation []byte) (evidence.Signer, error) {
+	pub, err := evidence.NewPublicKey(evidence.Suite(k.Suite()), k.Public())
+	if err != nil {
+		return nil, err
+	}
+	record := evidence.NewKeyRecord(pub, k.Custody())
+	record.Attestation = attestation
+	return &signer{k, record}, nil
+}
+
+type signer struct {
+	key    Key
+	record evidence.KeyRecord
+}
+
+func (s *signer) Public() evidence.KeyRecord          { return s.record }
+func (s *signer) Sign(message []byte) ([]byte, error) { return s.key.Sign(message) }
 
 // Store keeps keys by name.
 type Store interface {

@@ -2,10 +2,12 @@ package custody_test
 
 import (
 	"bytes"
+	"crypto/elliptic"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/custody"
 	"github.com/tallystick/tallystick/uplink/custody/suite"
+	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 )
 
@@ -50,6 +53,52 @@ func TestFiles(t *testing.T) {
 		}
 	}
 }
+
+// The evidence's own verifier, which is another piece of code, accepts what a
+// key signs, under the record that stands in the genesis leaf.
+func TestSigner(t *testing.T) {
+	for _, s := range []uint64{suite.Ed25519, suite.ES256, suite.SM2} {
+		key, err := custody.Files{Suite: s}.Create(filepath.Join(t.TempDir(), "device.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		signer, err := custody.Signer(key, []byte{7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		record := signer.Public()
+		pub := record.Key()
+		if uint64(pub.Suite()) != s || !bytes.Equal(pub.Bytes(), key.Public()) || record.Custody != "file" || !bytes.Equal(record.Attestation, []byte{7}) {
+			t.Fatalf("suite %d: record %+v", s, record)
+		}
+		for n := range byte(50) {
+			sig, err := signer.Sign([]byte{n})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s == suite.ES256 { // as evidence.Sign1 does
+				order := elliptic.P256().Params().N
+				if v := new(big.Int).SetBytes(sig[32:]); v.Cmp(new(big.Int).Rsh(order, 1)) > 0 {
+					v.Sub(order, v).FillBytes(sig[32:])
+				}
+			}
+			if !pub.Verify([]byte{n}, sig) || !suite.Verify(s, key.Public(), []byte{n}, sig) {
+				t.Fatalf("suite %d: signature %x is refused", s, sig)
+			}
+		}
+		if signed, err := evidence.Sign1(signer, []byte{1}); err != nil || len(signed) < 64 {
+			t.Fatalf("suite %d: %v", s, err)
+		}
+	}
+	if _, err := custody.Signer(foreign{}, nil); err == nil {
+		t.Fatal("a key of suite 9 signs evidence")
+	}
+}
+
+type foreign struct{ custody.Key }
+
+func (foreign) Suite() uint64  { return 9 }
+func (foreign) Public() []byte { return make([]byte, 64) }
 
 // cut is a store that loses its power before or after its n-th call.
 type cut struct {

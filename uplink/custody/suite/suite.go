@@ -10,9 +10,9 @@
 // (the uncompressed point of SEC 1 section 2.3.3 without its 04). A signature is
 // 64 bytes: RFC 8032's own form in suite 1, r||s big-endian in suites 2 and 3.
 //
-// In suites 2 and 3 whoever sees a signature can write a second valid one
-// (ECDSA: r||n-s; a signer may also simply sign twice). A signature therefore
-// names nothing: compare what was signed.
+// In suite 2 whoever sees a signature can write a second one, r||n-s. Chips make
+// either, and both verify here; the evidence takes the lower s only. And any
+// signer can sign twice: a signature names nothing, compare what was signed.
 package suite
 
 import (
