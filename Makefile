@@ -3,7 +3,7 @@ export CGO_ENABLED := 0
 LDFLAGS := -s -w -buildid=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: all test crash mixed soak integration race bench fuzz codecs clean
+.PHONY: all test crash mixed soak integration pkcs11 race bench fuzz codecs clean
 
 all:
 	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/...
@@ -27,6 +27,11 @@ soak:
 integration:
 	go test -tags integration -timeout 20m -p 1 \
 		$$(git grep -l '^//go:build integration' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+
+# Keys in a PKCS #11 token, SoftHSM here. The only part that needs C.
+pkcs11:
+	CGO_ENABLED=1 go vet -tags 'integration pkcs11' ./uplink/custody/pkcs11
+	CGO_ENABLED=1 go test -tags 'integration pkcs11' ./uplink/custody/pkcs11
 
 race:
 	CGO_ENABLED=1 go test -race -short ./...

@@ -26,6 +26,8 @@
 //	uplink/verify     says verified, gap, altered, forked, replayed or wrong-key
 //	uplink/report     what a lender's people read: table, listing, two sheets of paper
 //	uplink/keyfile    the private key each end keeps
+//	uplink/custody    the box's keys: in files, a TPM or a PKCS #11 token; its
+//	                  suite and counter are what verifiers need of them
 //	configs           the site file and the lender file
 //	cmd               where the parts meet: tallystick, tally-lender, tally-sim, tally-demo
 //

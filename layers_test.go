@@ -39,7 +39,13 @@ var may = map[string][]string{
 	// Fixed keys and streams for the tests of everybody behind the format.
 	"uplink/evidence/evidencetest": {"uplink/evidence"},
 	"uplink/mqtt":                  {},
-	"uplink/keyfile":               {}, // both ends keep a key
+	"uplink/keyfile":               {"uplink/custody/suite"}, // both ends keep a key
+	"uplink/custody":               {"uplink/custody/suite", "uplink/evidence", "uplink/keyfile"},
+	"uplink/custody/counter":       {"uplink/custody/suite"}, // pure as well
+	"uplink/custody/tpm":           {"uplink/custody", "uplink/custody/*", "uplink/keyfile"},
+	"uplink/custody/custodytest":   {"uplink/custody/suite"}, // for tests
+	"uplink/custody/pkcs11":        {"uplink/custody", "uplink/custody/suite"},
+	"uplink/custody/suite":         {}, // pure: verifiers import it
 	"uplink/lender":                {"uplink", "uplink/*"},
 	"uplink/witness":               {"buffer/vfs", "uplink/witness/checkpoint"}, // the disk, and one that crashes
 	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
@@ -70,14 +76,16 @@ var only = map[string][]string{
 	"github.com/goburrow/modbus":          {"drivers/modbus"},
 	"go.bug.st/serial":                    {"drivers/line"},
 	"github.com/kardianos/service":        {"cmd/tallystick"},
+	"github.com/miekg/pkcs11":             {"uplink/custody/pkcs11"},
 	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo"},
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
-	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint"},
+	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint", "uplink/custody/suite"},
+	"github.com/google/go-tpm":            {"uplink/custody/tpm"},
 	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify", "uplink/lender"},
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
 	"time/tzdata":                         {"cmd/internal/assembly"},
 	// Packages imported by tests only.
-	"testing": {"uplink/evidence/evidencetest", "drivers/drivertest"},
+	"testing": {"uplink/evidence/evidencetest", "uplink/custody/custodytest", "drivers/drivertest"},
 }
 
 func TestArrows(t *testing.T) {
