@@ -51,7 +51,7 @@ var may = map[string][]string{
 	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
 	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence"},
 	"agent/aggregate":              {"uplink/evidence"},
-	"agent/identity":               {"uplink/evidence", "uplink/keyfile"},
+	"agent/identity":               {"uplink/custody", "uplink/evidence", "uplink/keyfile"},
 	"agent/judge":                  {"drivers"},
 	"agent/schedule":               {},
 	"configs":                      {"configs/strict"},
