@@ -136,7 +136,7 @@ func (j *Judge) Poll(i int, at time.Time, readings []drivers.Reading, fault erro
 		}
 	}
 	l := &j.lines[m.Line]
-	if f := (*drivers.Fault)(nil); errors.As(fault, &f) && f.Kind == drivers.Disconnected {
+	if f, ok := errors.AsType[*drivers.Fault](fault); ok && f.Kind == drivers.Disconnected {
 		if !l.lost {
 			l.lost = true
 			tell("line_lost", l.name, "", 1)
@@ -269,12 +269,12 @@ func (c *column) judge(rule Rule, at time.Time, r *drivers.Reading) (kind string
 		c.accept(v, at)
 		return "", 0
 	case rule.Counter && v < c.value:
-		if rolledOver(rule, c.value, v, at.Sub(c.at)) {
+		if rolledOver(rule, c.value, v, c.at, at) {
 			c.accept(v, at)
 			return "counter_rolled_over", 1
 		}
 		return c.doubt(v, at, r, drivers.Backwards)
-	case rule.tooFast(c.value, v, at.Sub(c.at)):
+	case rule.tooFast(c.value, v, c.at, at):
 		if kind, n = c.doubt(v, at, r, drivers.TooFast); !rule.Counter {
 			return "", 0 // it is there now, and that is all
 		}
@@ -316,17 +316,17 @@ func (c *column) doubt(v int64, at time.Time, r *drivers.Reading, q drivers.Qual
 
 // rolledOver reports whether a counter went from was through its end to v: it
 // was in the last hundredth of its range and came no further than another.
-func rolledOver(rule Rule, was, v int64, took time.Duration) bool {
+func rolledOver(rule Rule, was, v int64, from, to time.Time) bool {
 	if rule.Modulus <= 0 || was >= rule.Modulus || was < rule.Modulus-rule.Modulus/100 {
 		return false
 	}
 	step := rule.Modulus - was + v
-	return step <= rule.Modulus/100 && !rule.tooFast(0, step, took)
+	return step <= rule.Modulus/100 && !rule.tooFast(0, step, from, to)
 }
 
-// tooFast reports whether a value cannot get from a to b in that time. One unit
-// of the last digit is always possible.
-func (rule Rule) tooFast(a, b int64, took time.Duration) bool {
+// tooFast reports whether a value cannot get from a to b between these times.
+// One unit of the last digit is always possible.
+func (rule Rule) tooFast(a, b int64, from, to time.Time) bool {
 	if rule.MaxRate <= 0 {
 		return false
 	}
@@ -334,7 +334,7 @@ func (rule Rule) tooFast(a, b int64, took time.Duration) bool {
 	if d < 0 {
 		d = -d
 	}
-	seconds := int64(took/time.Second) + 1
+	seconds := int64(to.Sub(from)/time.Second) + 1
 	if rule.MaxRate > math.MaxInt64/seconds {
 		return false
 	}

@@ -54,6 +54,7 @@ type Station struct {
 	hold    time.Duration // length of the next hold-off; 0 while the device is not given up
 	until   time.Time     // end of the current one
 	fullAt  time.Time     // when a reply was last waited for as long as allowed
+	slowest time.Duration // of times
 
 	mu    sync.Mutex // of what Stats reads; written by the line's goroutine only
 	stats Stats
@@ -82,7 +83,8 @@ func (s *Station) Name() string { return s.cfg.Name }
 // up: it is asked again after 0.5 s, doubled up to 30 s, and until then Exchange
 // returns at once with a fault of kind Skipped. The first valid reply ends that.
 func (s *Station) Exchange(ctx context.Context, x drivers.Exchange) ([]byte, error) {
-	if left := time.Until(s.until); s.hold > 0 && left > 0 {
+	sent := time.Now()
+	if left := s.until.Sub(sent); s.hold > 0 && left > 0 {
 		return nil, &drivers.Fault{Kind: drivers.Skipped,
 			Err: fmt.Errorf("%s since %s, asked again in %v", s.symptom(), s.since.Format(time.TimeOnly), left.Round(100*time.Millisecond))}
 	}
@@ -93,10 +95,12 @@ func (s *Station) Exchange(ctx context.Context, x drivers.Exchange) ([]byte, err
 		x.Timeout = s.cfg.Timeout
 	}
 	x.Silence = max(x.Silence, s.cfg.Turnaround)
-	s.line.wait(ctx, s.last.Add(s.cfg.Gap))
-	sent := time.Now()
+	if s.cfg.Gap > 0 {
+		s.line.wait(ctx, s.last.Add(s.cfg.Gap))
+		sent = time.Now()
+	}
 	reply, err := s.line.exchangeWithin(ctx, &x, s.patience(sent, x.Timeout))
-	s.last = time.Now()
+	s.last = s.line.last
 	s.note(sent, err)
 	return reply, err
 }
@@ -107,7 +111,7 @@ func (s *Station) Exchange(ctx context.Context, x drivers.Exchange) ([]byte, err
 func (s *Station) patience(now time.Time, full time.Duration) time.Duration {
 	wait, known := full, min(s.stats.Answers, remembered)
 	if known >= enough {
-		wait = min(full, max(leastWait, margin*slices.Max(s.times[:known])))
+		wait = min(full, max(leastWait, margin*s.slowest))
 	}
 	switch {
 	case s.hold > 0 && now.Sub(s.fullAt) < patienceShare*full:
@@ -129,8 +133,7 @@ func (s *Station) note(sent time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		s.times[s.stats.Answers%remembered] = s.line.took
-		s.stats.Answers++
+		s.remember(s.line.took)
 		s.stats.Offline = time.Time{}
 		s.missed, s.garbled, s.hold = 0, false, 0
 		return
@@ -158,6 +161,20 @@ func (s *Station) note(sent time.Time, err error) {
 		return
 	}
 	s.until = s.last.Add(s.hold)
+}
+
+// remember keeps the response time of one more answer.
+func (s *Station) remember(took time.Duration) {
+	t := &s.times[s.stats.Answers%remembered]
+	forgotten := *t
+	*t = took
+	s.stats.Answers++
+	switch {
+	case took >= s.slowest:
+		s.slowest = took
+	case forgotten == s.slowest:
+		s.slowest = slices.Max(s.times[:])
+	}
 }
 
 func (s *Station) symptom() string {

@@ -68,6 +68,31 @@ func TestStationLearns(t *testing.T) {
 	}
 }
 
+// The slowest of the answers counts as long as it is remembered, and no longer.
+func TestStationForgets(t *testing.T) {
+	for _, c := range []struct {
+		fast int // answers after the slow one
+		want time.Duration
+	}{
+		{remembered - 1, 240 * time.Millisecond},
+		{remembered, 80 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDevice(60 * time.Millisecond)
+			s := on(server, d.wire).Station(StationConfig{})
+			ask(t, s)
+			for i := range c.fast {
+				d.delay = 20*time.Millisecond - time.Duration(i)*time.Microsecond
+				ask(t, s)
+			}
+			d.dead = true
+			if k, took := ask(t, s); k != drivers.Timeout || took != c.want {
+				t.Errorf("after %d fast answers waited for %v: %v; want %v", c.fast, took, k, c.want)
+			}
+		})
+	}
+}
+
 // A reply that has begun is waited for to its end.
 func TestStationWaitsForWhatBegan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -409,3 +434,19 @@ func (w *loopback) Read(b []byte) (int, error) {
 	return n, nil
 }
 func (w *loopback) discard([]byte) (int, error) { return 0, nil }
+
+// BenchmarkStation is what one exchange takes beside the kernel.
+func BenchmarkStation(b *testing.B) {
+	w := &loopback{}
+	l := New(server)
+	l.dial = func(context.Context) (port, error) { return w, nil }
+	s := l.Station(StationConfig{})
+	x := poll()
+	x.Numbered = true // as on Modbus TCP
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Exchange(b.Context(), x); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

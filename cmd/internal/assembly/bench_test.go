@@ -19,9 +19,13 @@ import (
 
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/configs"
-	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+const (
+	units, values = 50, 20                // of the meters, and of each
+	interval      = 10 * time.Millisecond // between two polls of a meter
 )
 
 // BenchmarkSocketToSealedWindow measures the agent's CPU for one value, from
@@ -30,12 +34,11 @@ import (
 // own. One operation is one unit read. cpu-us/value counts user and system time
 // of this process only.
 func BenchmarkSocketToSealedWindow(b *testing.B) {
-	const units, values = 50, 20
 	lib, err := profile.Builtin()
 	if err != nil {
 		b.Fatal(err)
 	}
-	site := &configs.Site{Lines: []configs.Line{{Name: "bench", TCP: configs.Address(startSim(b, units))}}}
+	site := &configs.Site{Lines: []configs.Line{{Name: "bench", TCP: configs.Address(startSim(b))}}}
 	for unit := range units {
 		site.Meters = append(site.Meters, configs.Meter{
 			Name: configs.Name("m" + string(rune('a'+unit/26)) + string(rune('a'+unit%26))), Line: "bench",
@@ -53,7 +56,6 @@ func BenchmarkSocketToSealedWindow(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	interval := pace(b, lines[0].Meters)
 	for i := range lines[0].Meters {
 		lines[0].Meters[i].Interval = interval
 	}
@@ -95,72 +97,65 @@ func BenchmarkSocketToSealedWindow(b *testing.B) {
 	b.ReportMetric(float64(used.Nanoseconds())/1e3/float64(polls*values), "cpu-us/value")
 }
 
-// pace is the shortest interval, in whole milliseconds, at which this machine
-// reads all meters without leaving one out: the loops this is held against never
-// pause either.
-func pace(b *testing.B, meters []agent.Meter) time.Duration {
-	b.Helper()
-	const rounds = 100
-	dst := make([]drivers.Reading, len(meters[0].Columns))
-	start := time.Now()
-	for range rounds {
-		for _, m := range meters {
-			if err := m.Device.Read(b.Context(), dst); err != nil {
+// peer measures what ask takes, once without a pause and once pausing after
+// every round of units as the agent does: an idle processor is woken at a price.
+func peer(b *testing.B, ask func(i, unit int) error) {
+	run := func(b *testing.B, pause func()) {
+		before := cpu(b)
+		for i := range b.N {
+			if i%units == 0 {
+				pause()
+			}
+			if err := ask(i, i%units+1); err != nil {
 				b.Fatal(err)
 			}
 		}
+		used := cpu(b) - before
+		b.ReportMetric(float64(used.Nanoseconds())/1e3/float64(b.N*values), "cpu-us/value")
 	}
-	round := time.Since(start) / rounds
-	return (round*5/4 + time.Millisecond).Truncate(time.Millisecond)
+	b.Run("back-to-back", func(b *testing.B) { run(b, func() {}) })
+	b.Run("paced", func(b *testing.B) {
+		ticks := time.NewTicker(interval)
+		defer ticks.Stop()
+		run(b, func() { <-ticks.C })
+	})
 }
 
 // BenchmarkBareSocket is the floor of the above: the same requests and replies
 // over a connection to the same simulator, nothing decoded, checked or kept.
 func BenchmarkBareSocket(b *testing.B) {
-	const units, values = 50, 20
-	conn, err := net.Dial("tcp", startSim(b, units))
+	conn, err := net.Dial("tcp", startSim(b))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer conn.Close()
 	// Read input registers 342+40 (Modbus application protocol, section 6.4).
 	request := []byte{0, 0, 0, 0, 0, 6, 1, 4, 342 >> 8, 342 & 0xff, 0, 40}
-	reply := make([]byte, 9+80)
-	b.ResetTimer()
-	before := cpu(b)
-	for i := range b.N {
-		request[1], request[6] = byte(i), byte(i%units)+1
+	reply := make([]byte, 9+4*values)
+	peer(b, func(i, unit int) error {
+		request[1], request[6] = byte(i), byte(unit)
 		if _, err := conn.Write(request); err != nil {
-			b.Fatal(err)
+			return err
 		}
-		if _, err := io.ReadFull(conn, reply); err != nil {
-			b.Fatal(err)
-		}
-	}
-	used := cpu(b) - before
-	b.ReportMetric(float64(used.Nanoseconds())/1e3/float64(b.N*values), "cpu-us/value")
+		_, err := io.ReadFull(conn, reply)
+		return err
+	})
 }
 
 // BenchmarkGoburrowLoop is the library's own client in a loop over the same
 // units and registers: decoded to bytes, nothing kept.
 func BenchmarkGoburrowLoop(b *testing.B) {
-	const units, values = 50, 20
-	h := modbus.NewTCPClientHandler(startSim(b, units))
+	h := modbus.NewTCPClientHandler(startSim(b))
 	if err := h.Connect(); err != nil {
 		b.Fatal(err)
 	}
 	defer h.Close()
 	client := modbus.NewClient(h)
-	b.ResetTimer()
-	before := cpu(b)
-	for i := range b.N {
-		h.SlaveId = byte(i%units) + 1
-		if _, err := client.ReadInputRegisters(342, 40); err != nil {
-			b.Fatal(err)
-		}
-	}
-	used := cpu(b) - before
-	b.ReportMetric(float64(used.Nanoseconds())/1e3/float64(b.N*values), "cpu-us/value")
+	peer(b, func(_, unit int) error {
+		h.SlaveId = byte(unit)
+		_, err := client.ReadInputRegisters(342, 40)
+		return err
+	})
 }
 
 // cpu is the user and system time this process has used.
@@ -173,13 +168,13 @@ func cpu(b *testing.B) time.Duration {
 }
 
 // startSim runs tally-sim with units of an SDM630 and returns where it listens.
-func startSim(b *testing.B, units int) string {
+func startSim(b *testing.B) string {
 	b.Helper()
 	bin := filepath.Join(b.TempDir(), "tally-sim")
 	if out, err := exec.Command("go", "build", "-o", bin, "../../tally-sim").CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
-	sim := exec.Command(bin, "--line", "tcp:127.0.0.1:0", "--meter", "1-50=eastron-sdm630", "--json")
+	sim := exec.Command(bin, "--line", "tcp:127.0.0.1:0", "--meter", "1-"+strconv.Itoa(units)+"=eastron-sdm630", "--json")
 	out, err := sim.StdoutPipe()
 	if err != nil {
 		b.Fatal(err)
