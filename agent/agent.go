@@ -69,7 +69,7 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 		damaged:   past.damaged,
 		seal: &sealer{
 			led: led, rec: newRecorder(s.Window, order), judge: newJudge(&s, before, ids.known), ids: ids, log: s.Log,
-			desk: newDesk(led.writer.Suite()),
+			desk: newDesk(led.writer.Suite()), count: s.Count,
 			sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict),
 		},
 	}, nil
@@ -112,10 +112,13 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		errs <- err
 	})
-	if a.site.Notary != nil {
-		workers.Go(func() { a.notarize(work) })
-	}
 	shippers, err := a.shippers()
+	if err == nil && a.site.Notary != nil {
+		var notary Notary
+		if notary, err = a.site.Notary(a.LogID(), a.led.writer.Suite()); err == nil {
+			workers.Go(func() { a.notarize(work, notary) })
+		}
+	}
 	if err == nil {
 		for _, s := range shippers {
 			shipping.Go(func() { s.Run(ship) })
@@ -139,7 +142,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	stopShip()
 	shipping.Wait()
-	return errors.Join(err, a.led.close())
+	err = errors.Join(err, a.led.close())
+	if a.site.Close != nil {
+		err = errors.Join(err, a.site.Close())
+	}
+	return err
 }
 
 // ask has a register read of a lender done between two polls. A meter the site

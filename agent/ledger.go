@@ -35,7 +35,8 @@ type ledger struct {
 	preamble []byte // the writer's state before the leaf being appended
 	boot     uint64
 	lost     []evidence.LostRange // dropped by quota, not yet stated in a leaf
-	clockSet bool                 // in this run, by something else than a time server
+	used     used
+	clockSet bool // in this run, by something else than a time server
 }
 
 // past is what the log of an earlier run ends with.
@@ -65,7 +66,14 @@ var ErrRolledBack = errors.New("the history once went further than it does now: 
 // openLedger opens the history below s.Dir, beginning it with a genesis leaf
 // where there is none.
 func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p past, err error) {
-	l = &ledger{dir: s.Dir}
+	l = &ledger{dir: s.Dir, used: used{path: s.Used}}
+	if err := l.used.load(); err != nil {
+		return nil, p, err
+	}
+	lost, err := l.used.settle(fsys, s)
+	if err != nil {
+		return nil, p, err
+	}
 	log, rec, err := buffer.Open(fsys, filepath.Join(s.Dir, sealedDir), buffer.Options{
 		SegmentBytes: segmentBytes(s.Quota),
 		QuotaBytes:   s.Quota,
@@ -86,11 +94,17 @@ func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p p
 		return nil, p, fmt.Errorf("%s: %w", s.Dir, ErrRolledBack)
 	}
 	if log.Next() == 0 {
-		err = l.begin(s, dict)
+		err = l.begin(s, dict, lost)
 	} else {
 		err = l.resume(s, &p)
 	}
 	if err != nil {
+		return nil, p, err
+	}
+	if err = l.used.agrees(l.writer); err != nil {
+		return nil, p, err
+	}
+	if err = l.remember(); err != nil {
 		return nil, p, err
 	}
 	l.source.setMeta(l.writer.Meta().Encode())
@@ -115,12 +129,16 @@ func segmentBytes(quota int64) int64 {
 	return min(most, quota/16)
 }
 
-// begin writes the genesis leaf of a new history.
-func (l *ledger) begin(s *Site, dict *evidence.Dictionary) error {
+// begin writes the genesis leaf of a new history, which says what became of the
+// one before.
+func (l *ledger) begin(s *Site, dict *evidence.Dictionary, prev *evidence.Previous) error {
 	w, genesis, err := evidence.NewWriter(s.Signer, s.Salt, evidence.Genesis{
 		Event:         l.event(time.Now(), 0),
 		Dictionary:    *dict,
 		Commissioning: s.ConfigDigest,
+		Successor:     s.Successor,
+		Checkpoint:    s.Checkpoint,
+		Prev:          prev,
 	})
 	if err != nil {
 		return err
@@ -406,9 +424,37 @@ func (l *ledger) record(t evidence.LeafType, lender string, content any) error {
 
 // shutdown ends a run in order.
 func (l *ledger) shutdown(reason string) error {
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	err := l.leaf(func(w *evidence.Writer) ([]byte, error) {
 		return w.Shutdown(l.event(time.Now(), 0), reason)
 	})
+	if err != nil {
+		return err
+	}
+	return l.remember()
+}
+
+// count has a chip's counter certified with the head.
+func (l *ledger) count(count Count) error {
+	c, err := count(l.writer.CounterOver())
+	if err != nil {
+		return err
+	}
+	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Counter(l.event(time.Now(), 0), c)
+	})
+}
+
+// rotate puts next in force, which was committed to, and commits to the one
+// after it.
+func (l *ledger) rotate(next evidence.Signer, after evidence.Hash) error {
+	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Rotate(l.event(time.Now(), 0), next, after)
+	})
+}
+
+// remember notes beside the key how far the history has gone.
+func (l *ledger) remember() error {
+	return l.used.store(evidence.Previous{Log: l.writer.LogID(), N: l.writer.N(), Root: l.writer.Anchor().Root(l.writer.Suite())})
 }
 
 // trim deletes what quota and retention let go and keeps note of what some

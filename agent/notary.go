@@ -14,7 +14,7 @@ const checkpointEvery = 15 * time.Minute
 // Notary signs a head of the history as a checkpoint (SPEC.md section 7.1) and
 // gets it cosigned by whom it can reach. It reads the leaves it needs from
 // source. Called from one goroutine.
-type Notary func(ctx context.Context, head evidence.Anchor, source *Source) (Cosigned, error)
+type Notary func(ctx context.Context, head evidence.Anchor, suite evidence.Suite, source *Source) (Cosigned, error)
 
 // Cosigned is a checkpoint as text, and the cosignatures in it.
 type Cosigned struct {
@@ -24,12 +24,12 @@ type Cosigned struct {
 
 // notarize makes a checkpoint of the newest head every checkpointEvery, until
 // ctx ends: shippers publish it, and one that was cosigned becomes a leaf.
-func (a *Agent) notarize(ctx context.Context) {
+func (a *Agent) notarize(ctx context.Context, notary Notary) {
 	tick := time.NewTicker(checkpointEvery)
 	defer tick.Stop()
 	for {
 		if head := a.led.source.newest.Load(); head != nil && head.N > 0 {
-			c, err := a.site.Notary(ctx, *head, a.led.source)
+			c, err := notary(ctx, *head, a.led.writer.Suite(), a.led.source)
 			if err != nil {
 				a.site.Log.Warn("the checkpoint was not seen by every witness", "size", head.N, "err", err)
 			}

@@ -16,6 +16,8 @@ type sealer struct {
 	rec    *recorder
 	judge  *judge.Judge
 	desk   *desk
+	count  Count     // nil: none
+	hourly time.Time // when the counter was last certified, and the history noted beside the key
 	clock  clockWatch
 	ids    *identities
 	log    *slog.Logger
@@ -119,6 +121,9 @@ func (s *sealer) journalize() error {
 	if err := s.said(false); err != nil {
 		return err
 	}
+	if err := s.everyHour(); err != nil {
+		return err
+	}
 	s.batch = s.rec.unjournaled(s.batch[:0], s.led.journal.Next(), s.led.writer.N())
 	return s.led.journalize(s.batch)
 }
@@ -131,6 +136,22 @@ func (s *sealer) step() error {
 	}
 	s.led.clockSet = true
 	return s.led.step(before, after)
+}
+
+// everyHour has the counter certified and the history noted beside the key. A
+// chip that fails is reported and asked again: readings go on without it.
+func (s *sealer) everyHour() error {
+	now := time.Now()
+	if now.Sub(s.hourly) < countEvery {
+		return nil
+	}
+	s.hourly = now
+	if s.count != nil {
+		if err := s.led.count(s.count); err != nil {
+			s.log.Warn("the counter could not be certified", "err", err)
+		}
+	}
+	return s.led.remember()
 }
 
 // said records what lenders said: answers to challenges, and receipts.

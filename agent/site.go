@@ -33,13 +33,20 @@ type Site struct {
 	Quota     int64         // bytes of log on disk, 0 for no limit
 	Retention time.Duration // age after which delivered records go, 0 for quota only
 
-	Signer       evidence.Signer
-	Salt         []byte        // secret the block salts come from
-	Notary       Notary        // nil: no checkpoints
+	Signer      evidence.Signer
+	Salt        []byte         // secret the block salts come from
+	Successor   *evidence.Hash // a new history commits to it; nil: its key is never rotated
+	Checkpoint  []byte         // public half of the Notary's key; nil for none
+	Count       Count          // nil: no counter
+	Used        string         // file that remembers what the key has signed; empty: none
+	DeclareLoss bool           // begin a new history where the one that was signed is gone
+	// Notary makes the notary of a log; nil: no checkpoints.
+	Notary       func(evidence.LogID, evidence.Suite) (Notary, error)
 	ConfigDigest evidence.Hash // of the site file in force
 	Software     string        // name and version, for the boot leaf
 	Drain        time.Duration // how long a stop waits for receipts
 
+	Close  func() error // called when Run ends; may be nil
 	Log    *slog.Logger
 	OnPoll func(Poll) // told of every poll and its fault, from the line's goroutine; may be nil
 }

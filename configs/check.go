@@ -138,6 +138,8 @@ func (c *checker) site(s *Site, known func(dir string) (Profiles, error)) {
 		s.Key = filepath.Join(s.Buffer.Directory, DefaultKeyFile)
 	}
 	c.path(&s.Key)
+	c.path(&s.Witnesses)
+	c.signing(&s.Signing)
 	if q := &s.Buffer.Quota; *q < MinQuota || *q > MaxQuota {
 		c.fault(q, CodeSize, "", "quota: %s is outside %s to %s", *q, Size(MinQuota), Size(MaxQuota))
 	}
@@ -157,6 +159,32 @@ func (c *checker) site(s *Site, known func(dir string) (Profiles, error)) {
 	}
 	if c.count(len(s.Lenders), MaxLenders, "lenders", &s.Lenders) {
 		c.lenders(s)
+	}
+}
+
+// signing checks that suite and place of the key go together.
+func (c *checker) signing(g *Signing) {
+	for _, p := range []*string{&g.TPM, &g.PKCS11.Module, &g.PKCS11.PINFile} {
+		c.path(p)
+	}
+	chip := g.TPM != "" || g.PKCS11.Module != ""
+	if g.Suite == "" && chip {
+		g.Suite = ES256
+	}
+	switch {
+	case g.Suite != "" && !slices.Contains([]Suite{Ed25519, ES256, SM2}, g.Suite):
+		c.fault(&g.Suite, CodeSigning, "write ed25519, es256 (also for a TPM or token) or sm2", "suite: expected ed25519, es256 or sm2, found %s", quote(string(g.Suite)))
+	case chip && g.Suite != ES256:
+		c.fault(&g.Suite, CodeSigning, "write suite: es256, or keep the key in a file", "suite: a TPM or token signs with es256, found %s", g.Suite)
+	case g.TPM != "" && g.PKCS11.Module != "":
+		c.fault(&g.PKCS11, CodeSigning, "remove one of them", "the key lives in one place, found both tpm and pkcs11")
+	case (g.PKCS11.Module == "") != (g.PKCS11.Token == ""):
+		c.fault(&g.PKCS11, CodeSigning, "give module: the vendor's library, and token: the token's label", "pkcs11: module and token go together")
+	case g.Counter != 0 && g.TPM == "":
+		c.fault(&g.Counter, CodeSigning, "add tpm: /dev/tpmrm0, or remove the key", "counter: counts in a TPM, and none is named")
+	}
+	if g.TPM != "" && g.Counter == 0 {
+		g.Counter = DefaultCounter
 	}
 }
 

@@ -45,6 +45,7 @@ const (
 	CodePath    = "E-162" // a path that cannot be one
 	CodeExposed = "E-163" // a secret file others can read, or that cannot be used
 	CodeTooMany = "E-164" // more entries than allowed
+	CodeSigning = "E-165" // how and where the evidence is signed
 
 	CodeClearPrivate = "W-171" // warning: unencrypted connection within a private network
 	CodeIdleLine     = "W-172" // warning: a line without a meter

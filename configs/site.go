@@ -1,7 +1,9 @@
 package configs
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,9 +21,13 @@ type Site struct {
 	Lenders  []Lender      `yaml:"lenders"`  // the box works without any
 	Buffer   Buffer        `yaml:"buffer"`
 	Window   time.Duration `yaml:"window"`
-	Timezone Zone          `yaml:"timezone"`            // in which days are counted
-	Key      string        `yaml:"key" digest:"-"`      // file of the box's private key
-	Profiles string        `yaml:"profiles" digest:"-"` // directory of further device profiles; empty: none
+	Timezone Zone          `yaml:"timezone"`       // in which days are counted
+	Key      string        `yaml:"key" digest:"-"` // file of the box's private key
+	Signing  Signing       `yaml:"signing"`
+	// Witnesses is a file in the syntax of C2SP tlog-policy: the witnesses with
+	// an address in it are shown each checkpoint. Empty: none are asked.
+	Witnesses string `yaml:"witnesses" digest:"-"`
+	Profiles  string `yaml:"profiles" digest:"-"` // directory of further device profiles; empty: none
 
 	File                    // where all this was read
 	Warnings []strict.Fault // what is allowed but ought to be looked at
@@ -32,6 +38,51 @@ type Identity struct {
 	Name  Name  `yaml:"name" required:"true"`
 	Label Label `yaml:"label"`
 }
+
+// Signing says with which suite the evidence is signed, and where the key lives.
+// It is chosen before the first run and cannot be changed for a history.
+type Signing struct {
+	Suite   Suite  `yaml:"suite"`
+	TPM     string `yaml:"tpm" digest:"-"` // device of the TPM 2.0 that holds the key; empty: none
+	Counter NVRAM  `yaml:"counter"`        // the TPM's index that counts
+	PKCS11  PKCS11 `yaml:"pkcs11"`         // the token that holds the key
+}
+
+// Suite is a signature suite by name.
+type Suite string
+
+const (
+	Ed25519 Suite = "ed25519" // a file; also when none is named
+	ES256   Suite = "es256"   // a file, a TPM or a token
+	SM2     Suite = "sm2"     // a file
+)
+
+// PKCS11 names a token of a vendor's library.
+type PKCS11 struct {
+	Module  string `yaml:"module" required:"true" digest:"-"`
+	Token   string `yaml:"token" required:"true" digest:"-"` // its label
+	PINFile string `yaml:"pin_file" digest:"-"`              // mode 0600; empty: from the environment
+}
+
+// NVRAM is the handle of an NV index of a TPM.
+type NVRAM uint32
+
+// DefaultCounter is where a box's counter is kept.
+const DefaultCounter NVRAM = 0x01807a10
+
+// UnmarshalText reads a handle such as 0x01807a10.
+func (h *NVRAM) UnmarshalText(b []byte) error {
+	n, err := strconv.ParseUint(string(b), 0, 32)
+	if err != nil || n < 0x01800000 || n > 0x01bfffff {
+		return strict.Problem{Code: CodeSigning, Msg: "expected a handle from 0x01800000 to 0x01bfffff, found " + quote(string(b)),
+			Hint: "leave the key out, unless another program uses " + DefaultCounter.String()}
+	}
+	*h = NVRAM(n)
+	return nil
+}
+
+// String is what UnmarshalText reads.
+func (h NVRAM) String() string { return fmt.Sprintf("0x%08x", uint32(h)) }
 
 // Line is one physical bus, either a serial port or a TCP connection.
 type Line struct {

@@ -81,20 +81,22 @@ func (id *Identity) afterName() string { return id.config.Path + ".after" }
 // secrets loads or makes the blocks beside the key.
 func (id *Identity) secrets() ([]*pem.Block, error) {
 	path := id.config.Path
+	var blocks map[string][]byte
+	var err error
 	if id.config.Store != nil {
 		path = id.config.Secrets
+		blocks, err = keyfile.ReadBlocks(path)
+	} else {
+		_, blocks, err = keyfile.LoadSigner(path)
 	}
-	blocks, err := keyfile.ReadBlocks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		id.Salt, id.Checkpoint = make([]byte, saltSize), ed25519.NewKeyFromSeed(random(ed25519.SeedSize))
 		rand.Read(id.Salt) // never fails (crypto/rand)
 		made := id.blocks()
-		if id.config.Store != nil {
-			err = keyfile.WriteBlocks(path, made...)
-		} else {
-			err = nil
+		if id.config.Store == nil {
+			return made, nil // written beside the key
 		}
-		return made, err
+		return made, keyfile.WriteBlocks(path, made...)
 	}
 	if err != nil {
 		return nil, err

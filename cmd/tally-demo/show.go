@@ -66,7 +66,7 @@ func newShow(dir string) (s *show, err error) {
 	if err != nil {
 		return nil, err
 	}
-	box, _, err := identity.LoadOrCreate(filepath.Join(dir, "box", "device.key"))
+	box, _, err := identity.Open(identity.Config{Path: filepath.Join(dir, "box", "device.key"), Suite: evidence.SuiteEd25519})
 	if err != nil {
 		return nil, err
 	}

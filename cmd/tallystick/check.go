@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -71,10 +70,8 @@ func checkFiles(ctx context.Context, site *configs.Site, online bool) (faults []
 			errs = append(errs, err)
 		}
 	}
-	if _, err := os.Stat(site.Key); err == nil { // else the first run makes it
-		if _, _, err := assembly.Identity(site); err != nil && !errors.Is(err, fs.ErrPermission) {
-			errs = append(errs, err) // who may not read it is not who will run the agent
-		}
+	if err := assembly.CheckKeys(site); err != nil && !errors.Is(err, fs.ErrPermission) {
+		errs = append(errs, err) // who may not read it is not who will run the agent
 	}
 	return faults, errs
 }

@@ -51,6 +51,7 @@ func explain(err error) *cli.Error {
 		key     *keyfile.Error
 		other   *assembly.KeyError
 		history *historyError
+		gone    *agent.HistoryGone
 		link    *os.LinkError
 		path    *fs.PathError
 	)
@@ -59,6 +60,9 @@ func explain(err error) *cli.Error {
 		dir, reading = history.Dir, history.Reading
 	}
 	switch {
+	case errors.As(err, &gone):
+		e.Code, e.Text = "E-417", gone.Error()
+		e.Hint = "put the directory back as it was. If it is gone for good: tallystick run --declare-loss begins a new history that says so under signature"
 	case errors.As(err, &locked):
 		e.Code, e.Text = "E-401", fmt.Sprintf("the history in %s is in use by another process", dir)
 		if locked.PID != 0 {

@@ -55,7 +55,7 @@ sends signed evidence to the lenders the factory chose.
 	root.PersistentFlags().StringVarP(&a.config, "config", "c", defaultConfigPath(), "site file")
 	root.AddCommand(
 		newCheckCommand(a), newReadCommand(a), newRunCommand(a), newServiceCommand(a),
-		newLogCommand(a), newKeyCommand(a), newProfileCommand(),
+		newLogCommand(a), newKeysCommand(a), newProfileCommand(),
 		newDecodeCommand(a), newRawCommand(a), newScanCommand(a),
 	)
 	return root

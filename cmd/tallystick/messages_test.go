@@ -93,8 +93,8 @@ func TestEveryLenderEventHasAMessage(t *testing.T) {
 		}
 		seen[code] = true
 	}
-	if len(seen) != 10 {
-		t.Errorf("%d kinds with a message, want 10", len(seen))
+	if len(seen) != 11 {
+		t.Errorf("%d kinds with a message, want 11", len(seen))
 	}
 }
 

@@ -79,6 +79,9 @@ func lenderNotice(k uplink.EventKind) (code, what, hint string) {
 	case uplink.Lost:
 		return "E-312", "leaves are gone before the lender had them",
 			"the history says so under signature, so nobody can be blamed for hiding them; raise buffer: quota: so that it holds the longest outage"
+	case uplink.Replaying:
+		return "E-322", "the lender asked for leaves again; they are sent beside the new ones",
+			"nothing to do; it gets the channels it may have"
 	case uplink.Rewound:
 		return "E-313", "the lender no longer has what it had confirmed; it is sent again",
 			"nothing to do; tell the lender that it lost data"

@@ -15,6 +15,7 @@ import (
 func newRunCommand(a *app) *cobra.Command {
 	var verbose bool
 	var lastGood string
+	var declareLoss bool
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent: read, keep, seal, send",
@@ -30,16 +31,17 @@ service install" runs it under the system's service manager.
 				level = slog.LevelDebug
 			}
 			log := a.logger(level)
-			return a.agent(cmd.Context(), log, lastGood)
+			return a.agent(cmd.Context(), log, lastGood, declareLoss)
 		},
 	}
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log each fault and each connection attempt")
+	c.Flags().BoolVar(&declareLoss, "declare-loss", false, "the history this key has signed is gone for good: begin a new one, which says so under signature")
 	c.Flags().StringVar(&lastGood, "last-good", "", "when the site file is faulty, run with the copy of the last good one kept in `DIR`, the buffer's directory (the installed service does)")
 	return c
 }
 
 // agent runs the site until ctx ends.
-func (a *app) agent(ctx context.Context, log *slog.Logger, lastGood string) error {
+func (a *app) agent(ctx context.Context, log *slog.Logger, lastGood string, declareLoss bool) error {
 	site, err := a.load()
 	if err != nil && lastGood != "" {
 		site, err = a.loadLastGood(lastGood, err, log)
@@ -52,6 +54,8 @@ func (a *app) agent(ctx context.Context, log *slog.Logger, lastGood string) erro
 		Log:      log,
 		OnPoll:   watchLines(site, log),
 		OnEvent:  newNotices(log).see,
+
+		DeclareLoss: declareLoss,
 	})
 	dir := site.Buffer.Directory
 	if err != nil {

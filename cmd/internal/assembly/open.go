@@ -2,6 +2,8 @@ package assembly
 
 import (
 	"context"
+	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -24,6 +26,8 @@ type Options struct {
 	Log      *slog.Logger
 	OnPoll   func(agent.Poll)                    // may be nil
 	OnEvent  func(lender string, e uplink.Event) // from the lender's goroutine; may be nil
+
+	DeclareLoss bool // begin a new history where the one the key has signed is gone
 }
 
 // Open makes the agent a site file describes and takes up its history. The
@@ -37,25 +41,18 @@ func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, created, err := Identity(site)
+	keys, err := OpenKeys(site)
 	if err != nil {
 		return nil, err
 	}
-	if created {
-		o.Log.Info("made the key of this box", "file", site.Key, "public", id.Public())
+	if keys.Created {
+		o.Log.Info("made the key of this box", "file", site.Key, "public", keys.Public())
 	}
-	zone, err := site.Timezone.Location()
+	s, err := newSite(site, keys, o.Software)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, keys.Close())
 	}
-	s := agent.Site{
-		Lines: lines, Channels: channels(site.Channels),
-		Window: site.Window, Zone: zone, Sync: site.Buffer.SyncInterval,
-		Dir: site.Buffer.Directory, Quota: int64(site.Buffer.Quota), Retention: site.Buffer.Retention,
-		Signer: id.Signer(), Salt: id.Salt,
-		ConfigDigest: site.Digest(), Software: o.Software, Drain: drainTime,
-		Log: o.Log, OnPoll: o.OnPoll,
-	}
+	s.Lines, s.Log, s.OnPoll, s.DeclareLoss, s.Close = lines, o.Log, o.OnPoll, o.DeclareLoss, keys.Close
 	for i := range site.Lenders {
 		l := &site.Lenders[i]
 		s.Lenders = append(s.Lenders, agent.Lender{Name: string(l.Name), Ship: func(f agent.Feed) (agent.Shipper, error) {
@@ -64,9 +61,74 @@ func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 	}
 	a, err := agent.Open(s)
 	if err != nil {
-		return nil, blameKey(site, id, err)
+		return nil, errors.Join(blameKey(site, keys, err), keys.Close())
 	}
 	return a, nil
+}
+
+// newSite is what the history of a site is kept with; nothing is read or sent.
+func newSite(site *configs.Site, keys *Keys, software string) (agent.Site, error) {
+	signer, err := keys.Signer()
+	if err != nil {
+		return agent.Site{}, err
+	}
+	successor, err := keys.Commitment()
+	if err != nil {
+		return agent.Site{}, err
+	}
+	zone, err := site.Timezone.Location()
+	if err != nil {
+		return agent.Site{}, err
+	}
+	s := agent.Site{
+		Channels: channels(site.Channels),
+		Window:   site.Window, Zone: zone, Sync: site.Buffer.SyncInterval,
+		Dir: site.Buffer.Directory, Quota: int64(site.Buffer.Quota), Retention: site.Buffer.Retention,
+		Signer: signer, Salt: keys.Salt, Successor: &successor, Count: keys.Count, Used: site.Key + ".used",
+		ConfigDigest: site.Digest(), Software: software, Drain: drainTime,
+	}
+	if keys.Checkpoint != nil {
+		s.Checkpoint = keys.Checkpoint.Public().(ed25519.PublicKey)
+		s.Notary = func(log evidence.LogID, suite evidence.Suite) (agent.Notary, error) {
+			return newNotary(log, suite, keys.Checkpoint, site.Witnesses)
+		}
+	}
+	return s, nil
+}
+
+// Rotate puts the successor of the box's key in force and erases the key; it
+// returns the key now in force. No agent may be running on the site.
+func Rotate(site *configs.Site, software string, log *slog.Logger) (now evidence.PublicKey, err error) {
+	keys, err := OpenKeys(site)
+	if err != nil {
+		return now, err
+	}
+	defer func() { err = errors.Join(err, keys.Close()) }()
+	lib, err := Library(site.Profiles)
+	if err != nil {
+		return now, err
+	}
+	s, err := newSite(site, keys, software)
+	if err != nil {
+		return now, err
+	}
+	if s.Lines, err = Lines(site, lib, nil, func(error) {}); err != nil {
+		return now, err
+	}
+	s.Log = log
+	after, err := keys.After()
+	if err != nil {
+		return now, err
+	}
+	next, err := keys.Next()
+	if err != nil {
+		return now, err
+	}
+	if err := agent.Rotate(s, next, after); err != nil {
+		return now, blameKey(site, keys, err)
+	}
+	err = keys.Promote()
+	return keys.Public(), err
 }
 
 // channels translates the site file's words.
