@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tallystick/tallystick/uplink/custody/counter"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
@@ -22,8 +23,12 @@ type incoming struct {
 	dict        *dictionaryLeaf // in force for this window, nil when not at hand
 	unexplained bool
 	beacon      int64 // newest nonce's issue, Unix ms
+	rebooted    bool  // since the last counter leaf
+
 	counter     uint64
 	counted     bool
+	counterFits bool
+	counterWas  uint64
 }
 
 // fault notes a reason and worsens the verdict; the reason that decided it
@@ -64,6 +69,7 @@ func leafChecks() []check {
 		{"channel set", checkChannelSet},
 		{"channel sequence", checkChannelSequence},
 		{"restart", checkRestart},
+		{"counter", checkCounter},
 	}
 }
 
@@ -303,6 +309,30 @@ func checkRestart(in *incoming) bool {
 	return true
 }
 
+// checkCounter: a chip that the log's key record names has certified its counter
+// over this very history, and nobody else has raised it since the last time. A
+// box that was cut off between counting and writing has one number too many, and
+// begins anew with a boot leaf.
+func checkCounter(in *incoming) bool {
+	p := &in.v.pos
+	in.rebooted = p.rebooted || in.m.Type == evidence.BootLeaf || in.jumped
+	c := in.m.Counter
+	if c == nil {
+		return true
+	}
+	value, err := counter.Verify(in.v.record(in.m.N).Attestation, c.Handle, c.Attest, c.Signature, in.m.Root)
+	if err != nil {
+		in.fault(Unreadable, "counter", in.m.N, err.Error())
+		return false
+	}
+	in.counter, in.counted = value, true
+	if in.counterFits = !p.hasCounter || in.jumped || value == p.counter+1 || in.rebooted && value == p.counter+2; !in.counterFits {
+		in.counterWas = p.counter
+	}
+	in.rebooted = false
+	return true
+}
+
 // checkBlockDigest: each block is the one the leaf was signed over.
 func checkBlockDigest(in *incoming) bool {
 	for _, b := range in.d.Blocks {
@@ -407,6 +437,9 @@ func (in *incoming) grade(received time.Time) {
 	}
 	if in.unexplained {
 		lower(GradeD, "restart-unexplained", in.m.N)
+	}
+	if in.counted && !in.counterFits {
+		lower(GradeD, "counter-skipped", in.m.N, in.counter, in.counterWas)
 	}
 	if in.m.TimeFlag == evidence.Unsynchronised || in.m.TimeFlag == evidence.Relative {
 		lower(GradeC, "clock-unsynchronised", string(in.m.TimeFlag))

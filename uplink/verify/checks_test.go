@@ -46,6 +46,21 @@ func attacks() []attack {
 				l.payload[22].(map[any]any)[uint64(2)] = thief.Public
 			})
 		}},
+		{"counter", Unreadable, "counter", func(t *testing.T) (*Verifier, []byte) {
+			c := newChip()
+			record := c.Public()
+			s := evidencetest.NewStreamOf(t, c, nil, 1)
+			v, err := New(record.Key(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range s.Deliveries {
+				v.Next(d, soon(d))
+			}
+			d, err := s.Writer.Counter(evidencetest.Point(1), c.certify(t, evidence.Hash{1}, 7)) // over another history
+			s.Add(t, d, err)
+			return v, s.Deliveries[len(s.Deliveries)-1]
+		}},
 		{"log", WrongKey, "other-log", at(3, func(t *testing.T, l *liar) { l.payload[2].([]byte)[0] ^= 1 })},
 		{"known index", Replayed, "replayed", func(t *testing.T) (*Verifier, []byte) {
 			s := evidencetest.NewStream(t, 1, 3)

@@ -80,6 +80,10 @@ func wording(code string) (en, zh string) {
 		return "leaf %d: the block of channel %s names another channel or number inside than the leaf does", "记录 %d：通道 %s 的数据块内所写的通道或序号与记录不一致"
 	case "restart-unexplained":
 		return "leaf %d: the agent's boot counter or uptime changed and no boot leaf explains it", "记录 %d：设备的启动计数或运行时间发生变化，但没有启动记录说明"
+	case "counter":
+		return "leaf %d: the certificate of the chip's counter does not hold: %s", "记录 %d：安全芯片计数器的证明不成立：%s"
+	case "counter-skipped":
+		return "leaf %d: the chip's counter stands at %d and stood at %d in the leaf before: another copy of this history has used the chip", "记录 %d：安全芯片计数器为 %d，而上一次为 %d：该历史的另一份副本使用过该芯片"
 	case "clock-unsynchronised":
 		return "the box states that its clock was not synchronised (%s); order and completeness are not affected", "设备声明其时钟未同步（%s）；不影响顺序与完整性"
 	case "clock-backwards":

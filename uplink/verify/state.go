@@ -36,6 +36,7 @@ type savedState struct {
 
 	Counter    uint64
 	HasCounter bool
+	Rebooted   bool
 }
 
 type savedEpoch struct {
@@ -68,7 +69,7 @@ func (v *Verifier) State() []byte {
 		Started: p.started, Rooted: p.rooted, Whole: p.whole, DictSure: p.dictSure,
 		Next: p.next, Tree: p.tree, Seqs: p.seqs, Stored: p.stored, Recent: p.recent.leaves,
 		Boot: p.boot, Uptime: p.uptime, End: p.end, Unexplained: p.unexplained,
-		Beacon: p.beacon, Counter: p.counter, HasCounter: p.hasCounter,
+		Beacon: p.beacon, Counter: p.counter, HasCounter: p.hasCounter, Rebooted: p.rebooted,
 	})
 	if err != nil {
 		panic(err) // plain values always encode
@@ -120,7 +121,7 @@ func Restore(key evidence.PublicKey, state []byte) (*Verifier, error) {
 	p.started, p.rooted, p.whole, p.dictSure = s.Started, s.Rooted, s.Whole, s.DictSure
 	p.next, p.tree, p.recent = s.Next, s.Tree, recent{leaves: s.Recent}
 	p.boot, p.uptime, p.end, p.unexplained = s.Boot, s.Uptime, s.End, s.Unexplained
-	p.beacon, p.counter, p.hasCounter = s.Beacon, s.Counter, s.HasCounter
+	p.beacon, p.counter, p.hasCounter, p.rebooted = s.Beacon, s.Counter, s.HasCounter, s.Rebooted
 	if s.Seqs != nil {
 		p.seqs = s.Seqs
 	}

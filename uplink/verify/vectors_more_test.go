@@ -91,6 +91,29 @@ func suiteVectors(t *testing.T) (vs []vector) {
 	return vs
 }
 
+// counterVectors are about a chip that counts.
+func counterVectors(t *testing.T) []vector {
+	record := newChip().Public()
+	stream := func(name, about, expect string, s *evidencetest.Stream, messages ...[]byte) vector {
+		return vector{name: name, kind: "stream", about: about, key: record.Key().String(), meta: s.Meta, expect: strings.Fields(expect), messages: messages}
+	}
+	good, skipped := counted(t, 7, 8, 0, 10, 11), counted(t, 7, 12)
+	other := newChip()
+	other.attest = evidencetest.SuiteSigner(evidence.SuiteES256, 41)
+	forged := counted(t, 7)
+	d, err := forged.Writer.Counter(evidencetest.Point(1), other.certify(t, forged.Writer.CounterOver(), 8))
+	forged.Add(t, d, err)
+	stale := counted(t, 7)
+	d, err = stale.Writer.Counter(evidencetest.Point(1), newChip().certify(t, evidence.Hash{9}, 8))
+	stale.Add(t, d, err)
+	return []vector{
+		stream("ok-counter", "a chip's counter, certified over each head; one number lost in a power cut", strings.Repeat("verified ", 8), good, good.Deliveries...),
+		stream("ok-counter-skipped", "a number left out: another copy of the log used the chip; the log itself holds, its grade does not", strings.Repeat("verified ", 5), skipped, skipped.Deliveries...),
+		stream("attack-counter-other-key", "a counter certified by another key than the key record names", strings.Repeat("verified ", 4)+"unreadable/counter", forged, forged.Deliveries...),
+		stream("attack-counter-other-head", "a certificate made over another history", strings.Repeat("verified ", 4)+"unreadable/counter", stale, stale.Deliveries...),
+	}
+}
+
 // highS replaces s by n-s in the signature of a delivery.
 func highS(t testing.TB, delivery []byte) []byte {
 	t.Helper()

@@ -196,6 +196,7 @@ type position struct {
 
 	counter    uint64 // newest certified value
 	hasCounter bool
+	rebooted   bool // a boot leaf, or a gap, since then
 }
 
 // New follows the log whose genesis leaf names key. meta is the retained meta
@@ -301,6 +302,16 @@ func (v *Verifier) keyAt(n uint64) evidence.PublicKey {
 	return keyAt(v.epochs, n)
 }
 
+// record is the key record in force at leaf n, as far as is known.
+func (v *Verifier) record(n uint64) (r evidence.KeyRecord) {
+	for i := range v.epochs {
+		if i == 0 || v.epochs[i].n < n {
+			r = v.epochs[i].record
+		}
+	}
+	return r
+}
+
 // Log is the log followed; zero before the first leaf when New got no meta.
 func (v *Verifier) Log() evidence.LogID { return v.log }
 
@@ -378,7 +389,7 @@ func (v *Verifier) advance(in *incoming, withBlocks bool) {
 	if m.Counter != nil && in.counted {
 		p.counter, p.hasCounter = in.counter, true
 	}
-	p.beacon = in.beacon
+	p.beacon, p.rebooted = in.beacon, in.rebooted
 	for ch, cd := range m.Channels {
 		p.seqs[ch] = cd.Seq + 1
 	}
