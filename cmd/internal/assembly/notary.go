@@ -18,7 +18,7 @@ import (
 // newNotary signs checkpoints of a log and shows them to the witnesses of the
 // policy in a file that have an address there; an empty path is no policy.
 func newNotary(log evidence.LogID, suite evidence.Suite, key ed25519.PrivateKey, path string) (agent.Notary, error) {
-	n := notary{origin: checkpoint.Origin(log), client: witness.NewClient(), sizes: map[string]uint64{}, hasher: checkpoint.SHA256()}
+	n := &notary{origin: checkpoint.Origin(log), client: witness.NewClient(), sizes: map[string]uint64{}, hasher: checkpoint.SHA256()}
 	if suite == evidence.SuiteSM2 {
 		n.hasher = checkpoint.SM3()
 	}
@@ -27,8 +27,11 @@ func newNotary(log evidence.LogID, suite evidence.Suite, key ed25519.PrivateKey,
 		return nil, err
 	}
 	n.sign = func(c checkpoint.Checkpoint) ([]byte, error) { return checkpoint.Sign(c, signer) }
+	run := func(ctx context.Context, head evidence.Anchor, suite evidence.Suite, source *agent.Source) (agent.Cosigned, error) {
+		return n.notarize(ctx, head, suite, source)
+	}
 	if path == "" {
-		return n.notarize, nil
+		return run, nil
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -43,7 +46,7 @@ func newNotary(log evidence.LogID, suite evidence.Suite, key ed25519.PrivateKey,
 			n.witnesses = append(n.witnesses, w)
 		}
 	}
-	return n.notarize, nil
+	return run, nil
 }
 
 type notary struct {
@@ -55,7 +58,13 @@ type notary struct {
 	sizes     map[string]uint64 // newest checkpoint each witness is known to have, by its name
 }
 
-func (n *notary) notarize(ctx context.Context, head evidence.Anchor, suite evidence.Suite, source *agent.Source) (c agent.Cosigned, err error) {
+// leaves is what a notary reads of the history (agent.Source).
+type leaves interface {
+	Anchor(n uint64) (evidence.Anchor, error)
+	Read(n uint64, dst []byte) ([]byte, error)
+}
+
+func (n *notary) notarize(ctx context.Context, head evidence.Anchor, suite evidence.Suite, source leaves) (c agent.Cosigned, err error) {
 	signed, err := n.sign(checkpoint.Checkpoint{Origin: n.origin, Size: head.N, Root: head.Root(suite)})
 	if err != nil {
 		return c, err
@@ -77,7 +86,7 @@ func (n *notary) notarize(ctx context.Context, head evidence.Anchor, suite evide
 
 // show has one witness cosign; a witness that knows another size than thought
 // says so once.
-func (n *notary) show(ctx context.Context, w checkpoint.Witness, size uint64, signed []byte, source *agent.Source) (checkpoint.Cosignature, error) {
+func (n *notary) show(ctx context.Context, w checkpoint.Witness, size uint64, signed []byte, source leaves) (checkpoint.Cosignature, error) {
 	var conflict *witness.Conflict
 	for try := 0; ; try++ {
 		old := n.sizes[w.Name]
@@ -98,7 +107,7 @@ func (n *notary) show(ctx context.Context, w checkpoint.Witness, size uint64, si
 }
 
 // prove is the consistency proof from old to size, from the leaves between.
-func (n *notary) prove(old, size uint64, source *agent.Source) ([][32]byte, error) {
+func (n *notary) prove(old, size uint64, source leaves) ([][32]byte, error) {
 	if old == 0 || old == size {
 		return nil, nil
 	}
