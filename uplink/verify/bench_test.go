@@ -1,7 +1,9 @@
 package verify
 
 import (
-	"crypto/ed25519"
+	"bytes"
+	"encoding/binary"
+	"fmt"
 	"testing"
 	"time"
 
@@ -9,56 +11,105 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
-// BenchmarkVerify checks windows of the factory workload: 2040 readings, six
-// channels; signature, history, digests, decoding.
-func BenchmarkVerify(b *testing.B) {
+// factoryBundle is an hour of the factory workload, 2040 readings a window in
+// six channels, in one suite.
+func factoryBundle(b *testing.B, suite evidence.Suite) (file []byte, key evidence.PublicKey, readings int) {
+	b.Helper()
+	const windows = 60
 	f := evidencetest.NewFactory(20, 1)
-	w, genesis, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(),
+	signer := evidencetest.SuiteSigner(suite, 1)
+	w, genesis, err := evidence.NewWriter(signer, evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Event(0, 0), Dictionary: f.Dictionary()})
 	if err != nil {
 		b.Fatal(err)
 	}
-	v, err := New(pub(1), nil)
+	var out bytes.Buffer
+	bw, err := evidence.NewBundleWriter(&out, evidence.BundleHeader{Log: w.LogID(), Hi: windows, Meta: w.Meta()})
+	if err == nil {
+		err = bw.Append(genesis)
+	}
+	for k := range windows {
+		d, e := w.Window(evidencetest.Event(k, evidencetest.WindowMS), f.Window(), nil)
+		if err == nil {
+			err = e
+		}
+		if err == nil {
+			err = bw.Append(d)
+		}
+	}
 	if err != nil {
 		b.Fatal(err)
 	}
-	v.Next(genesis, time.Time{})
-	var windows [][]byte
-	for k := range 64 {
-		d, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), f.Window(), nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		windows = append(windows, append([]byte(nil), d...))
-	}
-	start, i := v.State(), 0
-	received := time.UnixMilli(evidencetest.Start).Add(2 * time.Hour)
-	b.ReportAllocs()
-	for b.Loop() {
-		if i == len(windows) {
-			b.StopTimer()
-			if v, err = Restore(pub(1), start); err != nil {
-				b.Fatal(err)
+	record := signer.Public()
+	return out.Bytes(), record.Key(), windows * 2040
+}
+
+// BenchmarkBundle verifies and decodes a bundle from front to back: signatures,
+// history, digests, every sample. BenchmarkFloor is what no reader can do
+// without.
+func BenchmarkBundle(b *testing.B) {
+	for _, suite := range []evidence.Suite{evidence.SuiteEd25519, evidence.SuiteES256, evidence.SuiteSM2} {
+		b.Run(fmt.Sprintf("suite%d", suite), func(b *testing.B) {
+			file, key, readings := factoryBundle(b, suite)
+			policy := Policy{Pinned: []evidence.PublicKey{key}, Times: func(uint64) (time.Time, time.Time) {
+				return time.UnixMilli(evidencetest.Start).Add(time.Hour), time.Time{}
+			}}
+			b.ReportAllocs()
+			for b.Loop() {
+				sum, err := Bundle(bytes.NewReader(file), policy, nil)
+				if err != nil || sum.Verdict != Verified || sum.Readings != uint64(readings) {
+					b.Fatalf("%s, %d readings, %v, %v", sum.Verdict, sum.Readings, sum.Reasons, err)
+				}
 			}
-			i = 0
-			b.StartTimer()
-		}
-		if res := v.Next(windows[i], received); res.Verdict != Verified || res.Readings != 2040 {
-			b.Fatalf("%s %d %v", res.Verdict, res.Readings, res.Reasons)
-		}
-		i++
+			b.ReportMetric(float64(readings)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mreadings/s")
+		})
 	}
 }
 
-// BenchmarkBareEd25519 is the floor of BenchmarkVerify: the one signature check
-// a window cannot do without, over a payload of its size.
-func BenchmarkBareEd25519(b *testing.B) {
-	payload := make([]byte, 330)
-	sig := ed25519.Sign(evidencetest.Key(1), payload)
-	key := evidencetest.Key(1).Public().(ed25519.PublicKey)
-	for b.Loop() {
-		if !ed25519.Verify(key, payload, sig) {
-			b.Fatal("does not verify")
-		}
+// BenchmarkFloor is the least a reader of the same bundle must do: one signature
+// check a leaf, one hash of every byte, one pass over the numbers.
+func BenchmarkFloor(b *testing.B) {
+	for _, suite := range []evidence.Suite{evidence.SuiteEd25519, evidence.SuiteES256, evidence.SuiteSM2} {
+		b.Run(fmt.Sprintf("suite%d", suite), func(b *testing.B) {
+			file, key, readings := factoryBundle(b, suite)
+			var leaves []evidence.UnverifiedDelivery
+			br, err := evidence.NewBundleReader(bytes.NewReader(file))
+			if err != nil {
+				b.Fatal(err)
+			}
+			for {
+				item, err := br.Next()
+				if err != nil {
+					break
+				}
+				d, err := evidence.ParseDelivery(bytes.Clone(item))
+				if err != nil {
+					b.Fatal(err)
+				}
+				leaves = append(leaves, d)
+			}
+			var sum uint64
+			for b.Loop() {
+				for i := range leaves {
+					d := &leaves[i]
+					if d.VerifySignature(key) != nil {
+						b.Fatal("does not verify")
+					}
+					suite.Sum(d.Payload)
+					for _, blk := range d.Blocks {
+						suite.Sum(blk.Bytes)
+						for body := blk.Bytes[20:]; len(body) > 0; {
+							v, n := binary.Uvarint(body)
+							if n <= 0 {
+								break
+							}
+							sum, body = sum+v, body[n:]
+						}
+					}
+				}
+			}
+			_ = sum
+			b.ReportMetric(float64(readings)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mreadings/s")
+		})
 	}
 }
