@@ -40,6 +40,8 @@ func wording(code string) (en, zh string) {
 		return "leaf %d puts another key in force, and the genesis leaf that its predecessor's commitment leads back to was not received", "记录 %d 启用了新的密钥，但未收到可追溯其承诺的创世记录"
 	case "rotation-uncommitted":
 		return "leaf %d puts key %s in force, to which the key before had not committed; both statements are signed and contradict each other", "记录 %d 启用密钥 %s，但此前的密钥并未承诺该密钥；两份已签名的陈述相互矛盾"
+	case "second-rotation":
+		return "leaf %d puts another key in force, and so does leaf %d, which is signed by the same key; keep both, together they prove the fork", "记录 %d 启用了新的密钥，而由同一密钥签名的记录 %d 也启用了新的密钥；请保留两份，二者合为分叉的证明"
 	case "other-log":
 		return "the leaf belongs to log %s of the same key, followed is log %s", "该记录属于同一密钥的另一日志 %s，当前核验的是日志 %s"
 	case "replayed":

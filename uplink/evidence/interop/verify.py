@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 
 MAX64 = 2**64 - 1
 MAX_TIME = 2**52  # ms
+MAX_INDEX = 2**52  # of leaves, and the highest channel sequence
 
 
 class Malformed(ValueError):
@@ -83,6 +84,7 @@ def _item(data, at, depth, entries):
     if major == 0:
         return argument, at
     if major == 1:
+        need(argument < 2**63, "integer below -2^63")
         return -1 - argument, at
     if major in (2, 3):
         need(argument <= len(data) - at, "cut short")
@@ -432,7 +434,7 @@ class Leaf:
         mapping(p, required | {1, 3, 4, 5, 6, 7} | ({2} if self.type != GENESIS else set()), optional)
         if self.type != GENESIS:
             self.log = bstr(p[2], 16)
-        self.n = uint(p[3])
+        self.n = uint(p[3], 0, MAX_INDEX)
         need((self.n == 0) == (self.type == GENESIS), "genesis is leaf 0")
         self.root = bstr(p[4], 32)
         need(self.n > 0 or self.root == self.sign1.suite.hash(b""), "root before genesis")
@@ -449,7 +451,7 @@ class Leaf:
             for channel, entry in mapping(p[8]).items():
                 need((uint(channel, 0, 65535) == RECORD_CHANNEL) == (self.type != WINDOW), "channel of another leaf type")
                 seq, digest = array(entry, 2, 2)
-                self.blocks[channel] = (uint(seq), bstr(digest, 32))
+                self.blocks[channel] = (uint(seq, 0, MAX_INDEX), bstr(digest, 32))
             need(self.type == WINDOW or self.blocks, "record without a block")
         self.dictionary = Dictionary(p[23]) if 23 in p else None
         self.record = None
@@ -716,9 +718,11 @@ class Verifier:
         self.records = [(0, None)]  # (first index signed, Record): None until a genesis is at hand
         self.next = None
         self.tree = Tree(self.hash)  # None while an unbridged gap is behind
-        self.seen = {}  # (first leaf, size) -> hash of what was seen of the history
+        self.leaves = {}  # n -> leaf hash, of those received
+        self.subtrees = {}  # (first leaf, size) -> hash, of those proven
         self.announced = {}  # n -> leaf hash, of the meta message
         self.dictionaries = {}  # n -> Dictionary
+        self.dictionary_next = 0  # below this index no leaf holds a newer one than those
         self.sequences = {}  # channel -> (newest sequence, leaves missing before it)
         self.missing = 0  # leaves missing so far
         self.clock = None  # (boot, uptime) of the newest leaf
@@ -839,11 +843,13 @@ class Verifier:
             except Malformed:
                 raise Finding("unreadable", "counter") from None
         self.commit(leaf, tree, missing, counter)
+        if leaf.dictionary or dictionary or self.dictionary_next == leaf.n and self.dictionaries:
+            self.dictionary_next = leaf.n + 1
         return Result(found, self.grade(leaf, received), leaf, values, total)
 
     def check_index(self, leaf):
         n = leaf.n
-        known = self.announced.get(n, self.seen.get((n, 1)))
+        known = self.announced.get(n, self.leaves.get(n))
         if known not in (None, leaf.hash):
             raise Finding("forked", "second-leaf")
         if self.next is not None and n < self.next:
@@ -870,15 +876,21 @@ class Verifier:
 
     def check_rotation(self, leaf, found):
         record = self.record(leaf.n)
+        if self.records[-1][0] > leaf.n + 1:
+            raise Finding("forked", "second-rotation")
         if record is None:
             found.append(("gap", "rotation-unchecked"))
         elif record.successor != leaf.record.digest:
             raise Finding("forked", "rotation-uncommitted")
 
     def subtree(self, start, size):
-        """The hash of a subtree as far as it was seen."""
-        if (start, size) in self.seen or size == 1 or start >= (self.next or 0):
-            return self.seen.get((start, size))
+        """The hash of a subtree, where it is known."""
+        if (start, size) in self.subtrees:
+            return self.subtrees[start, size]
+        if size == 1:
+            return self.leaves.get(start)
+        if start >= (self.next or 0):
+            return None
         left, right = self.subtree(start, size // 2), self.subtree(start + size // 2, size // 2)
         return self.hash(b"\1" + left + right) if left and right else None
 
@@ -888,7 +900,7 @@ class Verifier:
         named, newest = leaf.p[11], max((n for n in self.dictionaries if n < leaf.n), default=None)
         if named == newest:
             return self.dictionaries[named]
-        if (newest is None or named > newest) and (named, 1) not in self.seen:
+        if named >= self.dictionary_next and (newest is None or named > newest) and named not in self.leaves:
             found.append(("gap", "dictionary-missing"))
         else:
             raise Finding("unreadable", "dictionary-index")
@@ -922,9 +934,9 @@ class Verifier:
         for channel, (seq, _) in leaf.blocks.items():
             self.sequences[channel] = (seq, self.missing)
         if tree:
-            self.seen.update(tree.subtrees())
+            self.subtrees.update(tree.subtrees())
             tree.add(leaf.hash)
-        self.seen[n, 1] = leaf.hash
+        self.leaves[n] = leaf.hash
         self.tree, self.next = tree, n + 1
         if leaf.type == BOOT:
             self.restarted = self.clock is not None and leaf.boot < self.clock[0]
