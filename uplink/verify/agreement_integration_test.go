@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	agreementLogs = flag.Int("logs", 10_000, "logs on which the two verifiers must agree")
+	agreementLogs = flag.Int("logs", 500, "logs on which the two verifiers must agree")
 	agreementSeed = flag.Uint64("seed", 1, "of these logs")
 )
 
