@@ -180,7 +180,11 @@ func (b *box) window() {
 	for ch, meters := range b.w.Dictionary().Channels {
 		data[ch] = []evidence.Samples{}
 		for _, cm := range meters {
-			data[ch] = append(data[ch], b.samples(len(cm.Columns)))
+			if ch == evidence.RawFrames {
+				data[ch] = append(data[ch], b.frames(len(cm.Columns)))
+			} else {
+				data[ch] = append(data[ch], b.samples(len(cm.Columns)))
+			}
 		}
 	}
 	var beacon []evidence.NonceHash
@@ -211,6 +215,15 @@ func (b *box) samples(columns int) evidence.Samples {
 		}
 	}
 	return s
+}
+
+func (b *box) frames(columns int) evidence.Samples {
+	f := &evidence.Frames{Dropped: b.rnd.Uint64() >> b.rnd.IntN(64)}
+	for range b.rnd.IntN(3) {
+		message := func() []byte { return make([]byte, b.rnd.IntN(9)) }
+		f.Exchanges = append(f.Exchanges, evidence.Exchange{At: int64(b.rnd.Uint64()) >> b.rnd.IntN(64), Took: 9, Request: message(), Reply: message()})
+	}
+	return evidence.Samples{Values: make([][]int64, columns), Frames: f}
 }
 
 func (b *box) dictionary() evidence.Dictionary {

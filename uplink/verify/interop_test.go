@@ -164,3 +164,44 @@ func foreign(t *testing.T, command []string, file []byte, key evidence.PublicKey
 	}
 	return got, code
 }
+
+// TestForeignFraudProofs has verify.py judge proofs of a fork, as one file and as
+// two deliveries.
+func TestForeignFraudProofs(t *testing.T) {
+	a, b, anchorsA, anchorsB := forked(t)
+	with := func(s *evidencetest.Stream, anchors []evidence.Anchor, n int) []byte {
+		return withAnchor(t, s.Deliveries[n], anchors[n])
+	}
+	for name, tt := range map[string]struct {
+		a, b []byte
+		code int
+	}{
+		"two leaves of one index":        {a.Deliveries[4], b.Deliveries[4], 4},
+		"a leaf and the next of another": {with(a, anchorsA, 3), b.Deliveries[4], 4},
+		"two anchors":                    {with(a, anchorsA, 4), with(b, anchorsB, 7), 4},
+		"the same leaf":                  {a.Deliveries[4], a.Deliveries[4], 0},
+		"two leaves of one history":      {with(a, anchorsA, 4), with(a, anchorsA, 7), 0},
+		"before they part":               {with(a, anchorsA, 1), with(b, anchorsB, 5), 0},
+	} {
+		dir := t.TempDir()
+		write := func(name string, content []byte) string {
+			path := filepath.Join(dir, name)
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}
+		proof := evidence.FraudProof{Meta: a.Meta, A: tt.a, B: tt.b}
+		for _, arguments := range [][]string{
+			{write("proof", proof.Encode()), pub(1).String()},
+			{write("a", tt.a), write("b", tt.b), pub(1).String(), write("meta", a.Meta)},
+			{write("b", tt.b), write("a", tt.a), pub(1).String()},
+		} {
+			cmd := exec.Command("/usr/bin/python3", slices.Concat([]string{"../evidence/interop/verify.py", "--fraud"}, arguments)...)
+			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() != tt.code {
+				t.Errorf("%s, %d files: %v %s", name, len(arguments)-1, err, out)
+			}
+		}
+	}
+}

@@ -8,6 +8,7 @@ vectors alone. Section numbers are those of SPEC.md.
         {"key": text, "meta": hex or null, "messages": [hex, ...]}, and optionally
         "received": [ms, ...] and "nonces": {hex: ms given out}, which add grades (13)
   verify.py --fraud A B KEY [META]    do two deliveries prove a fork?
+  verify.py --fraud FILE KEY          the same of a fraud proof file (10.1)
 
 KEY is the pinned key in its text form (15). Exit status: 0 verified, or no fork;
 1 gaps or mismatches; 3 unreadable; 4 altered, forked or wrong-key; 2 usage.
@@ -361,7 +362,7 @@ class Sign1:
 GENESIS, WINDOW, BOOT, SHUTDOWN, CONFIG, LOSS, STEP, ROTATION = range(8)
 EVENTS, WITNESSED, COUNTER = 11, 12, 15
 RECORDS = (8, 9, 10, 13, 14)
-RECORD_CHANNEL = 11
+FRAMES_CHANNEL, RECORD_CHANNEL = 10, 11
 KEYS = {  # 18: type -> (required, optional) besides keys 1 to 7
     GENESIS: ({20, 21, 22, 23, 24}, {25, 26, 27}),
     WINDOW: ({8, 9, 11}, {10}),
@@ -505,7 +506,8 @@ class Leaf:
         tstr(p[60], 1, 4096)
 
     def _form_15(self, p):
-        attestation, signature = array(p[61], 2, 2)
+        handle, attestation, signature = array(p[61], 3, 3)
+        uint(handle, 0, 2**32 - 1)
         self.attestation, self.attested = bstr(attestation, 1, 1024), bstr(signature, 64)
 
 
@@ -617,6 +619,28 @@ def exceptions(meter, rows, slots):
     for c, row in enumerate(rows):
         out += runs(c + 1, {slot: code for slot, code in row.items() if slot not in whole})
     return out
+
+
+MAX_FRAME, MAX_METER_FRAMES, MAX_FRAMES = 64 << 10, 1 << 20, 2 << 20
+
+
+def read_frames(body, meters):
+    """6.2: raw frames hold no samples, but every byte is accounted for."""
+    f, total = Body(body), 0
+    for _ in range(meters):
+        count = f.uvarint()
+        need(count <= len(body), "count of exchanges")
+        start = f.at
+        for _ in range(count):
+            f.uvarint(), f.uvarint()  # at, took
+            for _ in ("request", "reply"):
+                length = f.uvarint()
+                need(length <= min(MAX_FRAME, len(body) - f.at), "message")
+                f.at += length
+        total += f.at - start
+        need(f.at - start <= MAX_METER_FRAMES and total <= MAX_FRAMES, "too many exchanges")
+        f.uvarint()  # dropped
+    need(f.at == len(body), "trailing bytes")
 
 
 def lender_name(name):
@@ -915,6 +939,8 @@ class Verifier:
                 raise Finding("unreadable", "block-header")
             if channel == RECORD_CHANNEL:
                 read_record(body)
+            elif dictionary and channel == FRAMES_CHANNEL:
+                read_frames(body, len(dictionary.channels[channel]))
             elif dictionary:
                 return read_block(body, dictionary.channels[channel])
         except Malformed:
@@ -1184,9 +1210,9 @@ def run_batch(path):
 
 def run_fraud(first, second, key, meta=None):
     verifier = Verifier(key)
-    if meta:
-        verifier.meta(pathlib.Path(meta).read_bytes())
-    why = fork(*(Delivery(pathlib.Path(p).read_bytes()) for p in (first, second)), verifier)
+    if meta is not None:
+        verifier.meta(meta)
+    why = fork(Delivery(first), Delivery(second), verifier)
     print("forked: " + why if why else "not forked")
     return 4 if why else 0
 
@@ -1198,7 +1224,12 @@ def main(arguments):
         case ["--batch", path]:
             return run_batch(path)
         case ["--fraud", first, second, key, *meta] if len(meta) <= 1:
-            return run_fraud(first, second, Key.parse(key), *meta)
+            files = [pathlib.Path(p).read_bytes() for p in (first, second, *meta)]
+            return run_fraud(*files[:2], Key.parse(key), *files[2:])
+        case ["--fraud", path, key]:
+            magic, version, meta, first, second = array(decode(pathlib.Path(path).read_bytes(), MAX64), 5, 5)
+            need(magic == "tally-fraud" and version == 1, "not a fraud proof of version 1")
+            return run_fraud(*(bstr(b, 0, MAX64) for b in (first, second)), Key.parse(key), bstr(meta, 0, MAX64))
         case [path, key] if not path.startswith("--"):
             return run_bundle(path, Key.parse(key))
     print(__doc__, file=sys.stderr)
