@@ -34,7 +34,7 @@ var may = map[string][]string{
 	"buffer/vfs/crashfs": {"buffer/vfs"},
 	"uplink":             {"uplink/evidence"},
 	"uplink/evidence":    {"uplink/custody/suite"},
-	"uplink/verify":      {"uplink/evidence", "uplink/witness/checkpoint"},
+	"uplink/verify":      {"uplink/custody/counter", "uplink/evidence", "uplink/witness/checkpoint"},
 	"uplink/report":      {"uplink/evidence", "uplink/verify"},
 	// Fixed keys and streams for the tests of everybody behind the format.
 	"uplink/evidence/evidencetest": {"uplink/evidence"},

@@ -27,7 +27,7 @@ func newWorld(t *testing.T) *world {
 	for _, s := range []evidence.Suite{evidence.SuiteEd25519, evidence.SuiteES256, evidence.SuiteSM2} {
 		w.signers[s] = []evidence.Signer{nil}
 		for seed := byte(1); seed < 8; seed++ {
-			w.signers[s] = append(w.signers[s], evidencetest.SuiteSigner(s, seed))
+			w.signers[s] = append(w.signers[s], attested{evidencetest.SuiteSigner(s, seed), evidencetest.SuiteSigner(evidence.SuiteES256, 7)})
 		}
 		w.foreign[s] = evidencetest.NewStreamOf(t, w.signers[s][2], nil, 6).Deliveries
 	}
@@ -44,6 +44,7 @@ type box struct {
 	now    int64
 	boot   uint64
 	uptime uint64
+	count  uint64 // of the TPM
 	flag   evidence.TimeFlag
 	nonces map[string]int64
 
@@ -91,7 +92,7 @@ func (b *box) genesis() {
 }
 
 func (b *box) leaf() {
-	switch pick := b.rnd.IntN(20); {
+	switch pick := b.rnd.IntN(21); {
 	case pick < 9:
 		b.window()
 	case pick == 9:
@@ -114,6 +115,9 @@ func (b *box) leaf() {
 		next := b.keys[2].Public()
 		b.add(b.w.Rotate(b.point(), b.keys[1], next.Digest()))
 		b.keys = b.keys[1:]
+	case pick == 20:
+		b.count += 1 + b.rnd.Uint64N(4)/3
+		b.add(b.w.Counter(b.point(), certified(b.t, b.keys[0].(attested).ak, b.w.CounterOver(), b.count)))
 	default:
 		b.record()
 	}

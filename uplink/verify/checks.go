@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tallystick/tallystick/uplink/custody/counter"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
@@ -25,6 +26,7 @@ type incoming struct {
 	beacon      int64 // newest nonce's issue, Unix ms
 	counter     uint64
 	counted     bool
+	skipped     bool // the counter went up by more or less than one
 }
 
 // fault notes a reason and worsens the verdict; the reason that decided it
@@ -65,6 +67,7 @@ func leafChecks() []check {
 		{"channel set", checkChannelSet},
 		{"channel sequence", checkChannelSequence},
 		{"restart", checkRestart},
+		{"counter", checkCounter},
 	}
 }
 
@@ -316,6 +319,23 @@ func checkRestart(in *incoming) bool {
 	return true
 }
 
+// checkCounter: the attestation key has signed the counter over this history, and
+// nobody has counted in between. A jump fails nothing, but lowers the grade.
+func checkCounter(in *incoming) bool {
+	c, e := in.m.Counter, epochAt(in.v.epochs, in.m.N)
+	if c == nil || e == nil || e.unchecked {
+		return true
+	}
+	value, err := counter.Verify(e.record.Attestation, c.Handle, c.Attest, c.Signature, in.m.Root)
+	if err != nil {
+		in.fault(Unreadable, "counter", in.m.N, err.Error())
+		return false
+	}
+	in.counter, in.counted = value, true
+	in.skipped = in.v.pos.hasCounter && value != in.v.pos.counter+1
+	return true
+}
+
 // checkBlockDigest: each block is the one the leaf was signed over.
 func checkBlockDigest(in *incoming) bool {
 	for _, b := range in.d.Blocks {
@@ -438,6 +458,9 @@ func (in *incoming) grade(received time.Time) {
 	}
 	if in.unexplained {
 		lower(GradeD, "restart-unexplained", in.m.N)
+	}
+	if in.skipped {
+		lower(GradeD, "counter-skipped", in.m.N, in.v.pos.counter, in.counter)
 	}
 	if in.m.TimeFlag == evidence.Unsynchronised || in.m.TimeFlag == evidence.Relative {
 		lower(GradeC, "clock-unsynchronised", string(in.m.TimeFlag))

@@ -46,6 +46,12 @@ func attacks() []attack {
 				l.payload[22].(map[any]any)[uint64(2)] = thief.Public
 			})
 		}},
+		{"counter", Unreadable, "counter", func(t *testing.T) (*Verifier, []byte) {
+			s := counted(t, 5)
+			return follow(t, s.Meta, s.Deliveries[:3]...), lie(t, s.Deliveries[3], 1, func(l *liar) {
+				l.payload[61].([]any)[1].([]byte)[100] ^= 1
+			})
+		}},
 		{"log", WrongKey, "other-log", at(3, func(t *testing.T, l *liar) { l.payload[2].([]byte)[0] ^= 1 })},
 		{"known index", Replayed, "replayed", func(t *testing.T) (*Verifier, []byte) {
 			s := evidencetest.NewStream(t, 1, 3)

@@ -80,6 +80,10 @@ func wording(code string) (en, zh string) {
 		return "leaf %d: the block of channel %s cannot be read: %s", "记录 %d：通道 %s 的数据块无法读取：%s"
 	case "block-header":
 		return "leaf %d: the block of channel %s names another channel or number inside than the leaf does", "记录 %d：通道 %s 的数据块内所写的通道或序号与记录不一致"
+	case "counter":
+		return "leaf %d: what the TPM is to have said about its counter does not hold: %s", "记录 %d：所附的可信芯片计数器证明不成立：%s"
+	case "counter-skipped":
+		return "leaf %d: the counter of the TPM went from %d to %d; one step was expected, so another copy of the log may have used it", "记录 %d：可信芯片的计数器从 %d 变为 %d，而应只增加一；该计数器可能被日志的另一副本使用过"
 	case "restart-unexplained":
 		return "leaf %d: the agent's boot counter or uptime changed and no boot leaf explains it", "记录 %d：设备的启动计数或运行时间发生变化，但没有启动记录说明"
 	case "clock-unsynchronised":

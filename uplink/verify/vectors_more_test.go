@@ -3,11 +3,13 @@ package verify
 import (
 	"bytes"
 	"crypto/elliptic"
+	"encoding/binary"
 	"math/big"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/tallystick/tallystick/uplink/custody/counter"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
@@ -461,4 +463,72 @@ func readingVectors(t *testing.T) (vs []vector) {
 	add("bad-ed25519-key", "a public key that is no point of edwards25519", "unreadable/malformed", nil,
 		forged(0, 1, func(l *liar) { l.payload[22].(map[any]any)[uint64(2)] = off }))
 	return vs
+}
+
+// attested is a signer whose key record names the attestation key of a TPM.
+type attested struct {
+	evidence.Signer
+	ak evidence.Signer
+}
+
+func (a attested) Public() evidence.KeyRecord {
+	k, ak := a.Signer.Public(), a.ak.Public()
+	k.Attestation = ak.Public
+	return k
+}
+
+// counted is a log with one window and counter leaves of these values.
+func counted(t *testing.T, values ...uint64) *evidencetest.Stream {
+	t.Helper()
+	ak := evidencetest.SuiteSigner(evidence.SuiteES256, 7)
+	s := evidencetest.NewStreamOf(t, attested{evidencetest.Signer(1), ak}, nil, 1)
+	for _, v := range values {
+		d, err := s.Writer.Counter(evidencetest.Point(1), certified(t, ak, s.Writer.CounterOver(), v))
+		s.Add(t, d, err)
+	}
+	return s
+}
+
+// certified is what a TPM with the attestation key ak says of its counter.
+func certified(t *testing.T, ak evidence.Signer, root evidence.Hash, value uint64) evidence.Counter {
+	t.Helper()
+	const handle = 0x01800042
+	name := counter.Name(handle)
+	a := append([]byte("\xffTCG\x80\x14\x00\x22\x00\x0b"), make([]byte, 32)...)
+	a = append(append(a, 0, 32), root[:]...)
+	a = append(append(a, make([]byte, 8+4+4+1+8)...), 0, 34)
+	a = append(append(a, name[:]...), 0, 0, 0, 8)
+	a = binary.BigEndian.AppendUint64(a, value)
+	sig, err := ak.Sign(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return evidence.Counter{Handle: handle, Attest: a, Signature: sig}
+}
+
+func counterVectors(t *testing.T) []vector {
+	s := counted(t, 5, 6, 9)
+	d := s.Deliveries
+	stream := func(name, about, expect string, messages ...[]byte) vector {
+		return vector{name: name, kind: "stream", about: about, key: pub(1).String(), meta: s.Meta,
+			expect: strings.Fields(expect), messages: messages}
+	}
+	ok := func(n int) string { return strings.Repeat("verified ", n) }
+	return []vector{
+		stream("ok-counter", "a TPM's counter at 5, 6 and 9: the jump lowers the grade alone", ok(6), d...),
+		stream("attack-counter-of-another-root", "the TPM's statement of the leaf before, signed anew", ok(4)+"unreadable/counter",
+			append(slices.Clone(d[:4]), lie(t, d[4], 1, func(l *liar) {
+				var before struct {
+					Counter []any `cbor:"61,keyasint"`
+				}
+				leaf, err := evidence.ParseDelivery(d[3])
+				if err != nil {
+					t.Fatal(err)
+				}
+				decode(t, leaf.Payload, &before)
+				l.payload[61] = before.Counter
+			}))...),
+		stream("attack-counter-of-another-index", "the TPM's statement is about another index than the leaf names", ok(3)+"unreadable/counter",
+			append(slices.Clone(d[:3]), lie(t, d[3], 1, func(l *liar) { l.payload[61].([]any)[0] = 0x01800043 }))...),
+	}
 }

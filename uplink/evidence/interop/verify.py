@@ -507,7 +507,7 @@ class Leaf:
 
     def _form_15(self, p):
         handle, attestation, signature = array(p[61], 3, 3)
-        uint(handle, 0, 2**32 - 1)
+        self.handle = uint(handle, 0, 2**32 - 1)
         self.attestation, self.attested = bstr(attestation, 1, 1024), bstr(signature, 64)
 
 
@@ -530,10 +530,14 @@ def counter_value(leaf, record):
         return take(int.from_bytes(take(2), "big"))
 
     need(take(4) == b"\xffTCG" and take(2) == b"\x80\x14", "not TPM_ST_ATTEST_NV")
-    sized()  # qualified signer
+    signer = sized()
+    need(len(signer) == 34 and signer[:2] == b"\0\x0b", "name of the signer")
     need(sized() == leaf.root, "attests another root")
-    take(17 + 8)  # clock info, firmware version
-    sized()  # name of the index
+    take(16)  # clock, resets, restarts
+    need(take(1) in (b"\0", b"\1"), "clock flag")
+    take(8)  # firmware version
+    public = leaf.handle.to_bytes(4, "big") + bytes.fromhex("000b2204001400000008")
+    need(sized() == b"\0\x0b" + sha256(public), "another NV index")
     need(take(2) == b"\0\0", "offset")
     value = sized()
     need(len(value) == 8 and at == len(data), "contents")
@@ -851,6 +855,12 @@ class Verifier:
             last, before = self.sequences.get(channel, (-1, 0))
             if not last + 1 <= seq <= last + 1 + self.missing + missing - before:
                 found.append(("gap", "channel-sequence"))
+        counter = None
+        if leaf.type == COUNTER and (record := self.record(leaf.n)):
+            try:
+                counter = counter_value(leaf, record)
+            except Malformed:
+                raise Finding("unreadable", "counter") from None
         for channel, block in delivery.blocks.items():
             if channel not in leaf.blocks:
                 raise Finding("altered", "block-unsigned")
@@ -860,12 +870,6 @@ class Verifier:
         for channel, block in delivery.blocks.items():
             v, s = self.read(block, channel, leaf, dictionary)
             values, total = values + v, total + s
-        counter = None
-        if leaf.type == COUNTER and (record := self.record(leaf.n)):
-            try:
-                counter = counter_value(leaf, record)
-            except Malformed:
-                raise Finding("unreadable", "counter") from None
         self.commit(leaf, tree, missing, counter)
         if leaf.dictionary or dictionary or self.dictionary_next == leaf.n and self.dictionaries:
             self.dictionary_next = leaf.n + 1
@@ -969,11 +973,9 @@ class Verifier:
         elif self.clock and not missing and (leaf.boot != self.clock[0] or leaf.uptime < self.clock[1]):
             self.restarted = True
         self.clock = leaf.boot, leaf.uptime
+        self.jumped = counter is not None and self.counter is not None and counter != self.counter + 1
         if counter is not None:
-            self.jumped = self.counter is not None and counter != self.counter + 1
             self.counter = counter
-        elif leaf.type == WINDOW:
-            self.jumped = False
 
     # 13.
 
