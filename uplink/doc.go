@@ -132,6 +132,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("lender %s: ack %q; expected %q or %q", c.Lender, c.Ack, Receipt, PUBACK)
 	case c.Ack == Receipt && c.Key.IsZero():
 		return fmt.Errorf("lender %s: no public key to check receipts with", c.Lender)
+	case c.Suite < evidence.SuiteEd25519 || c.Suite > evidence.SuiteSM2:
+		return fmt.Errorf("lender %s: the suite of the log must be set", c.Lender)
 	case c.Dial == nil || c.Source == nil || c.Cursor == nil || c.Grants == nil:
 		return fmt.Errorf("lender %s: dial, source, cursor and grants must be set", c.Lender)
 	}

@@ -66,7 +66,7 @@ Exit code 0 they agree, 1 they have no leaf in common, 4 forked, 3 no bundle.
 		},
 	}
 	trust.flags(c)
-	c.Flags().StringVar(&proof, "proof", "tally.fraud", "where to write the proof of a fork")
+	c.Flags().StringVar(&proof, "proof", "tally.fork", "where to write the proof of a fork")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON on stdout")
 	return c
 }

@@ -85,6 +85,12 @@ func DecodeBlock(b []byte, dict []ChannelMeter) (Block, error) {
 	return blk, err
 }
 
+// DecodeBlockHeader reads a block all but its body, for want of a dictionary.
+func DecodeBlockHeader(b []byte) (Block, error) {
+	blk, _, err := splitBlock(b)
+	return blk, err
+}
+
 // exception is a run of slots of one column (or of all columns, column 0) of
 // one meter that share a code other than OK.
 type exception struct {

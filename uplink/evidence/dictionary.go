@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"unicode/utf8"
 )
@@ -63,8 +64,8 @@ func (d *Dictionary) Validate() error {
 			return malformed(where, "meter %s: profile id is not text of at most %d bytes", m.Name, MaxText)
 		case m.IntervalMS == 0:
 			return malformed(where, "meter %s: interval is 0", m.Name)
-		case m.ProfileVersion < 0:
-			return malformed(where, "meter %s: profile version is negative", m.Name)
+		case m.ProfileVersion < 0 || m.ProfileVersion > math.MaxInt32: // an int is 32 bits on some boxes
+			return malformed(where, "meter %s: profile version %d", m.Name, m.ProfileVersion)
 		}
 	}
 	for ch, meters := range d.Channels {

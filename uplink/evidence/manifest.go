@@ -302,6 +302,16 @@ func (m *Manifest) wire() wireManifest {
 	return w
 }
 
+// maxTime is the latest instant that can be written, in Unix milliseconds, and
+// maxIndex the highest leaf index and channel sequence: one can be added to
+// them, and every language can hold them.
+const (
+	maxTime  = 1 << 52
+	maxIndex = 1 << 52
+)
+
+func instant(ms int64) bool { return ms >= 0 && ms <= maxTime }
+
 func (m *Manifest) encode() ([]byte, error) {
 	if err := m.validate(); err != nil {
 		return nil, err
@@ -323,8 +333,12 @@ func (m *Manifest) validate() error {
 		return malformed(where, "start is before 1970")
 	case m.Duration > 1<<32:
 		return malformed(where, "duration of %d ms", m.Duration)
-	case m.Start > 1<<52:
+	case m.Start > maxTime:
 		return malformed(where, "start of %d ms", m.Start)
+	case m.N > maxIndex:
+		return malformed(where, "leaf index %d", m.N)
+	case m.Duration != 0 && m.Type != WindowLeaf:
+		return malformed(where, "%s leaf with a duration of %d ms", m.Type, m.Duration)
 	case m.Completeness > 1000:
 		return malformed(where, "completeness %d permille", m.Completeness)
 	case m.Type == WindowLeaf && m.DictionaryAt >= m.N:
@@ -333,8 +347,8 @@ func (m *Manifest) validate() error {
 		return malformed(where, "%s leaf with index %d", m.Type, m.N)
 	case m.BootInfo != nil && !text(m.BootInfo.Software), !text(m.Shutdown):
 		return malformed(where, "text longer than %d bytes", MaxText)
-	case m.BootInfo != nil && m.BootInfo.LastRecordedMS < 0:
-		return malformed(where, "last recorded instant is before 1970")
+	case m.BootInfo != nil && !instant(m.BootInfo.LastRecordedMS):
+		return malformed(where, "last recorded instant of %d ms", m.BootInfo.LastRecordedMS)
 	case len(m.Events) > MaxEvents, m.Type == EventsLeaf && len(m.Events) == 0:
 		return malformed(where, "%d events, want 1 to %d", len(m.Events), MaxEvents)
 	case len(m.Lost) > MaxRanges:
@@ -346,7 +360,7 @@ func (m *Manifest) validate() error {
 		}
 	}
 	for _, e := range m.Events {
-		if e.At < 0 || e.At > 1<<52 || e.Count == 0 || e.Kind == "" || !text(e.Kind) || !text(e.Subject) || !text(e.Quantity) {
+		if !instant(e.At) || e.Count == 0 || e.Kind == "" || !text(e.Kind) || !text(e.Subject) || !text(e.Quantity) {
 			return malformed(where, "event %.16q: want a time, a count of at least 1, and short texts", e.Kind)
 		}
 	}
@@ -370,6 +384,11 @@ func (m *Manifest) validateParts() error {
 	if _, ok := m.Channels[Records]; m.Type.Record() != ok || ok && len(m.Channels) != 1 {
 		return malformed(where, "%s leaf with %d channels: a record has channel %d alone, nothing else has it", m.Type, len(m.Channels), Records)
 	}
+	for ch, cd := range m.Channels {
+		if cd.Seq > maxIndex {
+			return malformed(where, "sequence %d of channel %d", cd.Seq, ch)
+		}
+	}
 	if g := m.Genesis; g != nil {
 		if err := g.Key.validate(); err != nil {
 			return err
@@ -389,7 +408,7 @@ func (m *Manifest) validateParts() error {
 			return err
 		}
 	}
-	if s := m.Step; s != nil && (s.Before < 0 || s.Before > 1<<52 || s.After < 0 || s.After > 1<<52) {
+	if s := m.Step; s != nil && !(instant(s.Before) && instant(s.After)) {
 		return malformed(where, "clock step from %d to %d ms", s.Before, s.After)
 	}
 	if m.Type == WitnessedLeaf && (m.Note == "" || len(m.Note) > MaxNote || !utf8.ValidString(m.Note)) {
@@ -438,6 +457,9 @@ func decodeManifest(suite Suite, payload []byte) (Manifest, error) {
 		}
 		if m.Genesis.Suite != suite {
 			return Manifest{}, malformed(where, "genesis of suite %d signed in suite %d", m.Genesis.Suite, suite)
+		}
+		if m.Root != suite.Sum(nil) {
+			return Manifest{}, malformed(where, "genesis with a history")
 		}
 	case BootLeaf:
 		m.BootInfo = &Boot{Clean: deref(w.Clean), LastRecordedMS: deref(w.LastRecorded), Software: deref(w.Software)}

@@ -39,8 +39,8 @@ func SignReceipt(key Signer, r Receipt) ([]byte, error) {
 	if r.Nonce != nil && len(r.Nonce) != 16 {
 		return nil, malformed("receipt", "nonce of %d bytes, want 16", len(r.Nonce))
 	}
-	if !text(r.Status) || r.ReceivedAt < 0 {
-		return nil, malformed("receipt", "status longer than %d bytes, or received before 1970", MaxText)
+	if !text(r.Status) || !instant(r.ReceivedAt) {
+		return nil, malformed("receipt", "status longer than %d bytes, or received at %d ms", MaxText, r.ReceivedAt)
 	}
 	payload, err := marshal(r.wire())
 	if err != nil {
@@ -64,8 +64,8 @@ func OpenReceipt(pub PublicKey, b []byte) (Receipt, error) {
 	if err := unmarshal(where, e.payload, &w); err != nil {
 		return Receipt{}, err
 	}
-	if (w.N == nil) != (w.Root == nil) || !text(w.Status) || w.ReceivedAt < 0 {
-		return Receipt{}, malformed(where, "index without root, long status or negative time")
+	if (w.N == nil) != (w.Root == nil) || !text(w.Status) || !instant(w.ReceivedAt) {
+		return Receipt{}, malformed(where, "index without root, long status or impossible time")
 	}
 	r := Receipt{Log: w.Log, Empty: w.N == nil, N: deref(w.N), Root: deref(w.Root), Channels: w.Channels,
 		ReceivedAt: w.ReceivedAt, Status: w.Status}

@@ -2,7 +2,7 @@ package evidence
 
 import (
 	"bytes"
-	"slices"
+	"math/big"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -62,8 +62,8 @@ func ParseRecord(block []byte) (Record, error) {
 	if err := codec().strict.Unmarshal(w.Content, &any); err != nil {
 		return Record{}, malformed(where, "content: %v", err)
 	}
-	if hasFloat(any) {
-		return Record{}, malformed(where, "a floating-point number in the content")
+	if !plain(any) {
+		return Record{}, malformed(where, "content other than 64-bit integers, strings, false, true, null, lists and maps")
 	}
 	if err := canonical(where, w.Content, any); err != nil {
 		return Record{}, err
@@ -84,19 +84,29 @@ func (r *Record) Decode(v any) error {
 	return canonical(where, r.Content, v)
 }
 
-// hasFloat reports whether a decoded value holds a floating-point number.
-func hasFloat(v any) bool {
+// plain reports whether a decoded value holds nothing but integers of 64 bits,
+// strings, false, true, null, lists, and maps whose keys are integers or strings.
+func plain(v any) bool {
 	switch v := v.(type) {
-	case float64, float32:
-		return true
+	case float64, cbor.SimpleValue, big.Int:
+		return false
 	case []any:
-		return slices.ContainsFunc(v, hasFloat)
+		for _, e := range v {
+			if !plain(e) {
+				return false
+			}
+		}
 	case map[any]any:
 		for k, e := range v {
-			if hasFloat(k) || hasFloat(e) {
-				return true
+			switch k.(type) {
+			case uint64, int64, string, cbor.ByteString:
+			default:
+				return false
+			}
+			if !plain(e) {
+				return false
 			}
 		}
 	}
-	return false
+	return true
 }

@@ -60,6 +60,16 @@ func (a Anchor) compactRange(s Suite) *compact.Range {
 	return r
 }
 
+// Sizes are the numbers of leaves under each of the hashes of a Valid anchor.
+func (a Anchor) Sizes() (sizes []uint64) {
+	for i := 63; i >= 0; i-- {
+		if size := uint64(1) << i; a.N&size != 0 {
+			sizes = append(sizes, size)
+		}
+	}
+	return sizes
+}
+
 // Disagrees reports whether a and b cannot belong to one history: they hold
 // different hashes for the same subtree. False does not prove they agree.
 func (a Anchor) Disagrees(b Anchor) bool {

@@ -24,7 +24,7 @@ const (
 	timesFile   = "times"
 	stateFile   = "state"
 	alteredFile = "altered"
-	fraudDir    = "fraud"
+	fraudDir    = "forks"
 
 	leafSize = 32
 	timeSize = 16
@@ -248,7 +248,7 @@ func (a *archive) keepFraud(n uint64, leaf evidence.Hash, delivery, meta []byte)
 	if kept, err := os.ReadDir(dir); err != nil || len(kept) >= fraudMax {
 		return err
 	}
-	name := filepath.Join(dir, fmt.Sprintf("%d-%s.fraud", n, leaf.String()[:16]))
+	name := filepath.Join(dir, fmt.Sprintf("%d-%s.fork", n, leaf.String()[:16]))
 	if _, err := os.Stat(name); err == nil {
 		return nil
 	}

@@ -56,7 +56,7 @@ func (c *cursor) Set(n uint64) error { c.at.Store(n); return nil }
 func shipperFor(t *testing.T, s *evidencetest.Stream, broker string, change ...func(*uplink.Config)) *uplink.Shipper {
 	t.Helper()
 	cfg := uplink.Config{
-		Lender: "bank-a", Log: s.Writer.LogID(), Grants: func(int64) []evidence.Channel {
+		Lender: "bank-a", Log: s.Writer.LogID(), Suite: evidence.SuiteEd25519, Grants: func(int64) []evidence.Channel {
 			return []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing}
 		},
 		Key: public(evidencetest.Key(9)), Source: streamLog{s}, Cursor: new(cursor),

@@ -353,7 +353,7 @@ func TestForkKeepsBoth(t *testing.T) {
 	if r.Verdict != verify.Forked || r.N != 5 || len(d.windows) != 403 {
 		t.Fatalf("%d results, the last %+v", len(d.windows), r)
 	}
-	kept, err := filepath.Glob(filepath.Join(d.dir(s, "box-1"), fraudDir, "5-*.fraud"))
+	kept, err := filepath.Glob(filepath.Join(d.dir(s, "box-1"), fraudDir, "5-*.fork"))
 	if err != nil || len(kept) != 1 {
 		t.Fatalf("kept %v, %v", kept, err)
 	}

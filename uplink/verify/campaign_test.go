@@ -84,9 +84,15 @@ func archive(t testing.TB, s *evidencetest.Stream, lo, hi uint64, anchor *eviden
 	if err != nil {
 		t.Fatal(err)
 	}
+	meta := evidence.Meta{Genesis: d.Sign1, Dictionary: d.Sign1}
+	for _, b := range s.Deliveries[:lo] {
+		if d, err := evidence.ParseDelivery(b); err == nil && d.Manifest.Rotation != nil {
+			meta.Rotations = append(meta.Rotations, d.Sign1)
+		}
+	}
 	var file bytes.Buffer
 	w, err := evidence.NewBundleWriter(&file, evidence.BundleHeader{
-		Log: d.Manifest.Log, Lo: lo, Hi: hi, Anchor: anchor, Meta: evidence.Meta{Genesis: d.Sign1, Dictionary: d.Sign1},
+		Log: d.Manifest.Log, Lo: lo, Hi: hi, Anchor: anchor, Meta: meta,
 	})
 	for _, d := range s.Deliveries[lo : hi+1] {
 		if err == nil {

@@ -18,6 +18,7 @@ type incoming struct {
 	res  Result
 
 	jumped      bool            // leaves before this one are missing
+	missing     uint64          // leaves missing in all
 	rooted      bool            // tree is the proven state before this leaf
 	tree        evidence.Anchor // valid when rooted
 	dict        *dictionaryLeaf // in force for this window, nil when not at hand
@@ -25,10 +26,9 @@ type incoming struct {
 	beacon      int64 // newest nonce's issue, Unix ms
 	rebooted    bool  // since the last counter leaf
 
-	counter     uint64
-	counted     bool
-	counterFits bool
-	counterWas  uint64
+	counter uint64
+	counted bool
+	skipped bool // the counter went up by more or less than it may
 }
 
 // fault notes a reason and worsens the verdict; the reason that decided it
@@ -59,8 +59,8 @@ func leafChecks() []check {
 		{"genesis key", checkGenesisKey},
 		{"signature", checkSignature},
 		{"log", checkLog},
-		{"known index", checkKnownIndex},
 		{"announced leaf", checkAnnouncedLeaf},
+		{"known index", checkKnownIndex},
 		{"contiguous index", checkContiguous},
 		{"anchor", checkAnchor},
 		{"history root", checkHistoryRoot},
@@ -100,19 +100,19 @@ func checkSignature(in *incoming) bool {
 	}
 	v, n := in.v, in.m.N
 	key := v.keyAt(n)
-	last := len(v.epochs) - 1
-	switch {
-	case in.m.Log != v.log:
+	if in.m.Log != v.log {
 		in.fault(WrongKey, "signed-by-other", in.m.Log, key)
-	case n > v.pos.next && last >= 0 && v.epochs[last].successor != nil:
-		in.fault(Unreadable, "signature-or-rotation", n)
-	default:
-		for _, e := range v.epochs {
-			if e.key != key && in.d.VerifySignature(e.key) == nil {
-				in.fault(Altered, "retired-key", n, e.key, key)
-				return false
-			}
+		return false
+	}
+	for i, e := range v.epochs {
+		if (i == 0 || e.n < n) && e.key != key && in.d.VerifySignature(e.key) == nil {
+			in.fault(Altered, "retired-key", n, e.key, key)
+			return false
 		}
+	}
+	if n > v.pos.next && v.mayRotate() {
+		in.fault(Unreadable, "signature-or-rotation", n)
+	} else {
 		in.fault(Altered, "signature", n)
 	}
 	return false
@@ -125,19 +125,16 @@ func checkRotation(in *incoming) bool {
 	if r == nil {
 		return true
 	}
-	if len(in.v.epochs) == 0 { // the log was met late, without its meta message
+	epochs := in.v.epochs
+	switch e := epochAt(epochs, in.m.N); {
+	case e != nil && epochs[len(epochs)-1].n > in.m.N: // the next one is of the meta message
+		in.fault(Forked, "second-rotation", in.m.N, epochs[len(epochs)-1].n)
+		return false
+	case e == nil || e.unchecked: // the log was met late, without its meta message
 		in.fault(Gap, "rotation-unchecked", in.m.N)
-	}
-	for i := range in.v.epochs {
-		e := &in.v.epochs[i]
-		if e.n == in.m.N && i > 0 && e.leaf != in.leaf {
-			in.fault(Forked, "second-leaf", in.m.N, e.leaf, in.leaf)
-			return false
-		}
-		if e.n < in.m.N && (i+1 == len(in.v.epochs) || in.v.epochs[i+1].n >= in.m.N) && !e.leadsTo(r) {
-			in.fault(Forked, "rotation-uncommitted", in.m.N, r.Key.Key())
-			return false
-		}
+	case !e.leadsTo(r):
+		in.fault(Forked, "rotation-uncommitted", in.m.N, r.Key.Key())
+		return false
 	}
 	return true
 }
@@ -172,19 +169,35 @@ func checkKnownIndex(in *incoming) bool {
 	return false
 }
 
-// checkAnnouncedLeaf: the leaf the meta message announced for this index is
-// the leaf that stands here.
+// checkAnnouncedLeaf: the leaf the meta message announced for this index, as
+// dictionary or rotation, is the leaf that stands here.
 func checkAnnouncedLeaf(in *incoming) bool {
-	if a := &in.v.meta.dict; a.Dictionary != nil && a.n == in.m.N && a.leaf != in.leaf {
-		in.fault(Forked, "second-leaf", in.m.N, a.leaf, in.leaf)
+	other := func(n uint64, leaf evidence.Hash) bool {
+		if n != in.m.N || leaf == in.leaf {
+			return false
+		}
+		in.fault(Forked, "second-leaf", n, leaf, in.leaf)
+		return true
+	}
+	if a := &in.v.meta.dict; a.Dictionary != nil && other(a.n, a.leaf) {
 		return false
+	}
+	for i := 1; i < len(in.v.epochs); i++ {
+		if e := &in.v.epochs[i]; other(e.n, e.leaf) {
+			return false
+		}
 	}
 	return true
 }
 
 // checkContiguous: no index is left out.
 func checkContiguous(in *incoming) bool {
-	if p := &in.v.pos; p.started && in.m.N > p.next {
+	p := &in.v.pos
+	in.missing = p.missing
+	if in.m.N > p.next {
+		in.missing += in.m.N - p.next
+	}
+	if p.started && in.m.N > p.next {
 		in.jumped = true
 		in.res.Missing = &Range{Lo: p.next, Hi: in.m.N - 1}
 		in.fault(Gap, "missing", p.next, in.m.N-1)
@@ -210,7 +223,7 @@ func checkAnchor(in *incoming) bool {
 		in.fault(Gap, "history-unchecked", in.m.N)
 	case a.Root(in.v.key.Suite()) != in.m.Root:
 		in.fault(Gap, "anchor-mismatch", in.m.N)
-	case a.Disagrees(p.tree):
+	case a.Disagrees(p.tree) || p.recent.disagrees(*a, in.v.key.Suite()):
 		in.fault(Forked, "anchor-fork", p.tree.N, in.m.N)
 		return false
 	default:
@@ -236,16 +249,21 @@ func checkDictionary(in *incoming) bool {
 	if in.m.Type != evidence.WindowLeaf {
 		return true
 	}
-	p, meta := &in.v.pos, &in.v.meta.dict
-	sure := p.dictSure && !in.jumped
-	switch at := in.m.DictionaryAt; {
-	case p.dict.Dictionary != nil && p.dict.n == at:
-		in.dict = &p.dict
-	case sure:
-		in.fault(Unreadable, "dictionary-index", in.m.N, at, p.dict.n)
+	v, p := in.v, &in.v.pos
+	var newest dictionaryLeaf // of those at hand
+	for _, d := range []dictionaryLeaf{v.meta.genesis, v.meta.dict, p.dict} {
+		if d.Dictionary != nil && d.n < in.m.N && (newest.Dictionary == nil || d.n > newest.n) {
+			newest = d
+		}
+	}
+	at := in.m.DictionaryAt
+	_, received := p.recent.find(at)
+	switch {
+	case newest.Dictionary != nil && at == newest.n:
+		in.dict = &newest
+	case received, newest.Dictionary != nil && (at < newest.n || at < p.dictNext):
+		in.fault(Unreadable, "dictionary-index", in.m.N, at, newest.n)
 		return false
-	case meta.Dictionary != nil && meta.n == at:
-		in.dict = meta
 	default:
 		in.fault(Gap, "dictionary-unseen", in.m.N, at)
 	}
@@ -278,16 +296,10 @@ func checkChannelSet(in *incoming) bool {
 func checkChannelSequence(in *incoming) bool {
 	p := &in.v.pos
 	for _, ch := range slices.Sorted(maps.Keys(in.m.Channels)) {
-		cd := in.m.Channels[ch]
-		want, known := p.seqs[ch]
-		if !known && !p.whole {
-			continue // first sight of it in a history that begins late
-		}
-		if in.jumped && cd.Seq >= want && cd.Seq-want <= in.m.N-p.next {
-			continue // the missing leaves account for it
-		}
-		if cd.Seq != want {
-			in.fault(Gap, "channel-sequence", in.m.N, ch, want, cd.Seq)
+		cd, s := in.m.Channels[ch], p.seqs[ch]
+		// The leaves missing since may hold as many blocks of it.
+		if cd.Seq < s.Next || cd.Seq-s.Next > in.missing-s.Missing {
+			in.fault(Gap, "channel-sequence", in.m.N, ch, s.Next, cd.Seq)
 		}
 	}
 	return true
@@ -309,26 +321,24 @@ func checkRestart(in *incoming) bool {
 	return true
 }
 
-// checkCounter: a chip that the log's key record names has certified its counter
-// over this very history, and nobody else has raised it since the last time. A
-// box that was cut off between counting and writing has one number too many, and
+// checkCounter: the attestation key has signed the counter over this history, and
+// nobody has counted in between. A jump fails nothing, but lowers the grade. A box
+// that was cut off between counting and writing has one number too many, and
 // begins anew with a boot leaf.
 func checkCounter(in *incoming) bool {
 	p := &in.v.pos
-	in.rebooted = p.rebooted || in.m.Type == evidence.BootLeaf || in.jumped
-	c := in.m.Counter
-	if c == nil {
+	in.rebooted = p.rebooted || in.m.Type == evidence.BootLeaf
+	c, e := in.m.Counter, epochAt(in.v.epochs, in.m.N)
+	if c == nil || e == nil || e.unchecked {
 		return true
 	}
-	value, err := counter.Verify(in.v.record(in.m.N).Attestation, c.Handle, c.Attest, c.Signature, in.m.Root)
+	value, err := counter.Verify(e.record.Attestation, c.Handle, c.Attest, c.Signature, in.m.Root)
 	if err != nil {
 		in.fault(Unreadable, "counter", in.m.N, err.Error())
 		return false
 	}
 	in.counter, in.counted = value, true
-	if in.counterFits = !p.hasCounter || in.jumped || value == p.counter+1 || in.rebooted && value == p.counter+2; !in.counterFits {
-		in.counterWas = p.counter
-	}
+	in.skipped = p.hasCounter && !in.jumped && value != p.counter+1 && !(in.rebooted && value == p.counter+2)
 	in.rebooted = false
 	return true
 }
@@ -356,7 +366,7 @@ func checkBlockForm(in *incoming) bool {
 		return checkRecordForm(in)
 	}
 	if in.dict == nil {
-		return true
+		return checkBlockHeaders(in)
 	}
 	w, readings := &Window{dict: in.dict.Dictionary, start: in.m.Start}, 0
 	for _, b := range in.d.Blocks {
@@ -379,6 +389,24 @@ func checkBlockForm(in *incoming) bool {
 		}
 	}
 	in.res.Window, in.res.Readings = w, readings
+	return true
+}
+
+// checkBlockHeaders is what can be said of blocks without a dictionary.
+func checkBlockHeaders(in *incoming) bool {
+	for _, b := range in.d.Blocks {
+		blk, err := evidence.DecodeBlockHeader(b.Bytes)
+		if err != nil {
+			in.res.Channel = b.Channel
+			in.fault(Unreadable, "block-form", in.m.N, b.Channel, err.Error())
+			return false
+		}
+		if blk.Channel != b.Channel || blk.Seq != in.m.Channels[b.Channel].Seq {
+			in.res.Channel = b.Channel
+			in.fault(Unreadable, "block-header", in.m.N, b.Channel)
+			return false
+		}
+	}
 	return true
 }
 
@@ -438,8 +466,8 @@ func (in *incoming) grade(received time.Time) {
 	if in.unexplained {
 		lower(GradeD, "restart-unexplained", in.m.N)
 	}
-	if in.counted && !in.counterFits {
-		lower(GradeD, "counter-skipped", in.m.N, in.counter, in.counterWas)
+	if in.skipped {
+		lower(GradeD, "counter-skipped", in.m.N, in.v.pos.counter, in.counter)
 	}
 	if in.m.TimeFlag == evidence.Unsynchronised || in.m.TimeFlag == evidence.Relative {
 		lower(GradeC, "clock-unsynchronised", string(in.m.TimeFlag))

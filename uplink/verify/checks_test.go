@@ -47,19 +47,10 @@ func attacks() []attack {
 			})
 		}},
 		{"counter", Unreadable, "counter", func(t *testing.T) (*Verifier, []byte) {
-			c := newChip()
-			record := c.Public()
-			s := evidencetest.NewStreamOf(t, c, nil, 1)
-			v, err := New(record.Key(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, d := range s.Deliveries {
-				v.Next(d, soon(d))
-			}
-			d, err := s.Writer.Counter(evidencetest.Point(1), c.certify(t, evidence.Hash{1}, 7)) // over another history
-			s.Add(t, d, err)
-			return v, s.Deliveries[len(s.Deliveries)-1]
+			s := counted(t, 5)
+			return follow(t, s.Meta, s.Deliveries[:3]...), lie(t, s.Deliveries[3], 1, func(l *liar) {
+				l.payload[61].([]any)[1].([]byte)[100] ^= 1
+			})
 		}},
 		{"log", WrongKey, "other-log", at(3, func(t *testing.T, l *liar) { l.payload[2].([]byte)[0] ^= 1 })},
 		{"known index", Replayed, "replayed", func(t *testing.T) (*Verifier, []byte) {

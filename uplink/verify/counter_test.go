@@ -52,8 +52,8 @@ func (c chip) certify(t testing.TB, over evidence.Hash, value uint64) evidence.C
 	return evidence.Counter{Handle: chipHandle, Attest: a, Signature: sig}
 }
 
-// counted is a log with counter leaves of the given values; 0 stands for a boot.
-func counted(t testing.TB, values ...uint64) *evidencetest.Stream {
+// chipLog is a log of suite 2 with counter leaves of the given values; 0 stands for a boot.
+func chipLog(t testing.TB, values ...uint64) *evidencetest.Stream {
 	t.Helper()
 	c := newChip()
 	s := evidencetest.NewStreamOf(t, c, nil, 1)
@@ -88,7 +88,7 @@ func TestCounter(t *testing.T) {
 		"rolled back for longer":         {[]uint64{7, 0, 10}, true},
 		"a boot excuses once":            {[]uint64{7, 0, 9, 11}, true},
 	} {
-		s := counted(t, tt.values...)
+		s := chipLog(t, tt.values...)
 		key := newChip().Public()
 		v, err := New(key.Key(), nil)
 		if err != nil {

@@ -4,26 +4,23 @@ package verify
 
 import (
 	"bytes"
-	"encoding/json"
 	"testing"
 )
 
-// The foreign reader accounts for every byte of a block of raw frames, and takes
-// none of it for a value.
-func TestForeignReaderOfRawFrames(t *testing.T) {
+// Foreign readers account for every byte of a block of raw frames, and take none
+// of it for a value.
+func TestForeignReadersOfRawFrames(t *testing.T) {
 	s := framed(t)
 	file := archive(t, s, 0, uint64(len(s.Deliveries)-1), nil)
 	values := 0
 	if _, err := Bundle(bytes.NewReader(file), trusting(s), func(r Result) { values += present(r) }); err != nil {
 		t.Fatal(err)
 	}
-	out, err := foreign(t, file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got struct{ Leaves, Values int }
-	if err := json.Unmarshal(out, &got); err != nil || got.Leaves != len(s.Deliveries) || got.Values != values {
-		t.Errorf("%s, %v; here %d leaves, %d values", out, err, len(s.Deliveries), values)
+	for reader, command := range foreignReaders(t) {
+		got, code := foreign(t, command, file, pub(1))
+		if code != 0 || got.Leaves != uint64(len(s.Deliveries)) || got.Values != values {
+			t.Errorf("%s says %+v with status %d; here %d leaves, %d values", reader, got, code, len(s.Deliveries), values)
+		}
 	}
 }
 

@@ -40,6 +40,8 @@ func wording(code string) (en, zh string) {
 		return "leaf %d puts another key in force, and the genesis leaf that its predecessor's commitment leads back to was not received", "记录 %d 启用了新的密钥，但未收到可追溯其承诺的创世记录"
 	case "rotation-uncommitted":
 		return "leaf %d puts key %s in force, to which the key before had not committed; both statements are signed and contradict each other", "记录 %d 启用密钥 %s，但此前的密钥并未承诺该密钥；两份已签名的陈述相互矛盾"
+	case "second-rotation":
+		return "leaf %d puts another key in force, and so does leaf %d, which is signed by the same key; keep both, together they prove the fork", "记录 %d 启用了新的密钥，而由同一密钥签名的记录 %d 也启用了新的密钥；请保留两份，二者合为分叉的证明"
 	case "other-log":
 		return "the leaf belongs to log %s of the same key, followed is log %s", "该记录属于同一密钥的另一日志 %s，当前核验的是日志 %s"
 	case "replayed":
@@ -78,12 +80,12 @@ func wording(code string) (en, zh string) {
 		return "leaf %d: the block of channel %s cannot be read: %s", "记录 %d：通道 %s 的数据块无法读取：%s"
 	case "block-header":
 		return "leaf %d: the block of channel %s names another channel or number inside than the leaf does", "记录 %d：通道 %s 的数据块内所写的通道或序号与记录不一致"
+	case "counter":
+		return "leaf %d: what the TPM is to have said about its counter does not hold: %s", "记录 %d：所附的可信芯片计数器证明不成立：%s"
+	case "counter-skipped":
+		return "leaf %d: the counter of the TPM went from %d to %d; one step was expected, so another copy of the log may have used it", "记录 %d：可信芯片的计数器从 %d 变为 %d，而应只增加一；该计数器可能被日志的另一副本使用过"
 	case "restart-unexplained":
 		return "leaf %d: the agent's boot counter or uptime changed and no boot leaf explains it", "记录 %d：设备的启动计数或运行时间发生变化，但没有启动记录说明"
-	case "counter":
-		return "leaf %d: the certificate of the chip's counter does not hold: %s", "记录 %d：安全芯片计数器的证明不成立：%s"
-	case "counter-skipped":
-		return "leaf %d: the chip's counter stands at %d and stood at %d in the leaf before: another copy of this history has used the chip", "记录 %d：安全芯片计数器为 %d，而上一次为 %d：该历史的另一份副本使用过该芯片"
 	case "clock-unsynchronised":
 		return "the box states that its clock was not synchronised (%s); order and completeness are not affected", "设备声明其时钟未同步（%s）；不影响顺序与完整性"
 	case "clock-backwards":

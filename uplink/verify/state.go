@@ -8,7 +8,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
-const stateVersion = 1
+const stateVersion = 2
 
 // savedState is what State writes. The signed leaves in it are checked again
 // when it is restored; the rest is the lender's own memory and only as good
@@ -21,13 +21,16 @@ type savedState struct {
 	Dictionary []byte // COSE_Sign1 in force, empty for none
 	Epochs     []savedEpoch
 
-	Started, Rooted, Whole, DictSure bool
+	Started, Rooted bool
 
-	Next   uint64
-	Tree   evidence.Anchor
-	Seqs   map[evidence.Channel]uint64
-	Stored map[evidence.Channel]uint64
-	Recent []recentLeaf
+	Next    uint64
+	Missing uint64
+
+	DictNext uint64
+	Tree     evidence.Anchor
+	Seqs     map[evidence.Channel]sequence
+	Stored   map[evidence.Channel]uint64
+	Recent   []recentLeaf
 
 	Boot, Uptime uint64
 	End          int64
@@ -45,6 +48,7 @@ type savedEpoch struct {
 	Leaf      evidence.Hash
 	Record    evidence.KeyRecord
 	Successor []byte // empty for none
+	Unchecked bool
 }
 
 // State encodes where the verifier stands, for Restore: some ten kilobytes,
@@ -57,7 +61,7 @@ func (v *Verifier) State() []byte {
 	}
 	var epochs []savedEpoch
 	for _, e := range v.epochs {
-		s := savedEpoch{N: e.n, Leaf: e.leaf, Record: e.record}
+		s := savedEpoch{N: e.n, Leaf: e.leaf, Record: e.record, Unchecked: e.unchecked}
 		if e.successor != nil {
 			s.Successor = e.successor[:]
 		}
@@ -66,8 +70,8 @@ func (v *Verifier) State() []byte {
 	b, err := enc.Marshal(savedState{
 		Version: stateVersion, Log: v.log,
 		Meta: v.meta.raw, Dictionary: p.dict.sign1, Epochs: epochs,
-		Started: p.started, Rooted: p.rooted, Whole: p.whole, DictSure: p.dictSure,
-		Next: p.next, Tree: p.tree, Seqs: p.seqs, Stored: p.stored, Recent: p.recent.leaves,
+		Started: p.started, Rooted: p.rooted, DictNext: p.dictNext,
+		Next: p.next, Missing: p.missing, Tree: p.tree, Seqs: p.seqs, Stored: p.stored, Recent: p.recent.leaves,
 		Boot: p.boot, Uptime: p.uptime, End: p.end, Unexplained: p.unexplained,
 		Beacon: p.beacon, Counter: p.counter, HasCounter: p.hasCounter, Rebooted: p.rebooted,
 	})
@@ -118,7 +122,7 @@ func Restore(key evidence.PublicKey, state []byte) (*Verifier, error) {
 		p.dict = newDictionaryLeaf(&leaf)
 	}
 	v.log = s.Log
-	p.started, p.rooted, p.whole, p.dictSure = s.Started, s.Rooted, s.Whole, s.DictSure
+	p.started, p.rooted, p.dictNext, p.missing = s.Started, s.Rooted, s.DictNext, s.Missing
 	p.next, p.tree, p.recent = s.Next, s.Tree, recent{leaves: s.Recent}
 	p.boot, p.uptime, p.end, p.unexplained = s.Boot, s.Uptime, s.End, s.Unexplained
 	p.beacon, p.counter, p.hasCounter, p.rebooted = s.Beacon, s.Counter, s.HasCounter, s.Rebooted
@@ -136,7 +140,7 @@ func Restore(key evidence.PublicKey, state []byte) (*Verifier, error) {
 func (v *Verifier) restoreEpochs(saved []savedEpoch) error {
 	var epochs []epoch
 	for i, s := range saved {
-		e := epoch{n: s.N, leaf: s.Leaf, record: s.Record, key: s.Record.Key()}
+		e := epoch{n: s.N, leaf: s.Leaf, record: s.Record, key: s.Record.Key(), unchecked: s.Unchecked}
 		if len(s.Successor) > 0 {
 			if len(s.Successor) != len(evidence.Hash{}) {
 				return &evidence.FormatError{Where: "epoch", Why: "the commitment is no hash"}

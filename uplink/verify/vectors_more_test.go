@@ -3,11 +3,13 @@ package verify
 import (
 	"bytes"
 	"crypto/elliptic"
+	"encoding/binary"
 	"math/big"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/tallystick/tallystick/uplink/custody/counter"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
@@ -91,26 +93,20 @@ func suiteVectors(t *testing.T) (vs []vector) {
 	return vs
 }
 
-// counterVectors are about a chip that counts.
-func counterVectors(t *testing.T) []vector {
+// chipVectors are about the counter of a chip that also holds the key.
+func chipVectors(t *testing.T) []vector {
 	record := newChip().Public()
-	stream := func(name, about, expect string, s *evidencetest.Stream, messages ...[]byte) vector {
-		return vector{name: name, kind: "stream", about: about, key: record.Key().String(), meta: s.Meta, expect: strings.Fields(expect), messages: messages}
+	stream := func(name, about, expect string, s *evidencetest.Stream) vector {
+		return vector{name: name, kind: "stream", about: about, key: record.Key().String(), meta: s.Meta, expect: strings.Fields(expect), messages: s.Deliveries}
 	}
-	good, skipped := counted(t, 7, 8, 0, 10, 11), counted(t, 7, 12)
 	other := newChip()
 	other.attest = evidencetest.SuiteSigner(evidence.SuiteES256, 41)
-	forged := counted(t, 7)
+	forged := chipLog(t, 7)
 	d, err := forged.Writer.Counter(evidencetest.Point(1), other.certify(t, forged.Writer.CounterOver(), 8))
 	forged.Add(t, d, err)
-	stale := counted(t, 7)
-	d, err = stale.Writer.Counter(evidencetest.Point(1), newChip().certify(t, evidence.Hash{9}, 8))
-	stale.Add(t, d, err)
 	return []vector{
-		stream("ok-counter", "a chip's counter, certified over each head; one number lost in a power cut", strings.Repeat("verified ", 8), good, good.Deliveries...),
-		stream("ok-counter-skipped", "a number left out: another copy of the log used the chip; the log itself holds, its grade does not", strings.Repeat("verified ", 5), skipped, skipped.Deliveries...),
-		stream("attack-counter-other-key", "a counter certified by another key than the key record names", strings.Repeat("verified ", 4)+"unreadable/counter", forged, forged.Deliveries...),
-		stream("attack-counter-other-head", "a certificate made over another history", strings.Repeat("verified ", 4)+"unreadable/counter", stale, stale.Deliveries...),
+		stream("ok-counter-reboot", "a chip's counter, one number of which was lost in a power cut", strings.Repeat("verified ", 8), chipLog(t, 7, 8, 0, 10, 11)),
+		stream("attack-counter-other-key", "a counter certified by another key than the key record names", strings.Repeat("verified ", 4)+"unreadable/counter", forged),
 	}
 }
 
@@ -234,6 +230,8 @@ func recordVectors(t *testing.T) []vector {
 		stream("attack-consent-after-the-fact", "another consent with the index of the first", strings.Repeat("verified ", 5)+"forked/second-leaf",
 			upTo(5, sealed([]byte{0xa2, 0x01, 0x60, 0x02, 0x01}))...),
 		stream("bad-record-float", "a floating-point number in a record", ok3+"unreadable/block-form", upTo(3, sealed([]byte{0xa2, 0x01, 0x60, 0x02, 0xf9, 0x3e, 0x00}))...),
+		stream("bad-record-simple-value", "the simple value 5 in a record", ok3+"unreadable/block-form", upTo(3, sealed([]byte{0xa2, 0x01, 0x60, 0x02, 0xe5}))...),
+		stream("bad-record-map-key", "true as a map key in a record", ok3+"unreadable/block-form", upTo(3, sealed([]byte{0xa2, 0x01, 0x60, 0x02, 0xa1, 0xf5, 0x00}))...),
 		stream("bad-record-order", "map keys of a record out of order", ok3+"unreadable/block-form", upTo(3, sealed([]byte{0xa2, 0x01, 0x60, 0x02, 0xa2, 0x02, 0x00, 0x01, 0x00}))...),
 		stream("bad-record-lender", "a record for a name that no topic can hold", ok3+"unreadable/block-form", upTo(3, sealed([]byte{0xa2, 0x01, 0x61, 'A', 0x02, 0x00}))...),
 		stream("bad-record-channels", "a record leaf with a second channel", ok3+"unreadable/malformed", upTo(3, record(func(l *liar) {
@@ -399,4 +397,155 @@ func exchange(t testing.TB, delivery []byte) []byte {
 	m := parts[1].(map[any]any)
 	m[uint64(1)], m[uint64(6)] = m[uint64(6)], m[uint64(1)]
 	return encode(t, parts)
+}
+
+// readingVectors are those on which readers of SPEC.md once differed.
+func readingVectors(t *testing.T) (vs []vector) {
+	s := evidencetest.NewStreamOf(t, evidencetest.Signer(1), evidencetest.Signer(3), 2)
+	anchors := []evidence.Anchor{{}, {}, {}, {}}
+	step := func(add func()) {
+		anchors = append(anchors, s.Writer.Anchor())
+		add()
+	}
+	step(func() { s.Rotate(t, evidencetest.Signer(3), evidencetest.Signer(4)) }) // leaf 4
+	step(func() { s.Window(t) })
+	step(func() { s.Window(t) })
+	step(func() {
+		d, err := s.Writer.Events(evidencetest.Point(6), []evidence.Happening{{At: evidencetest.Start, Kind: "line_lost", Subject: "hall-a", Count: 1}})
+		s.Add(t, d, err)
+	})
+	step(func() { // leaf 8
+		d, err := s.Writer.Config(evidencetest.Point(6), evidencetest.Small(), evidence.Hash{0xc0})
+		s.Add(t, d, err)
+	})
+	step(func() { s.Window(t) })
+	step(func() { s.Window(t) })
+	s.Meta = s.Writer.Meta().Encode()
+
+	add := func(name, about, expect string, meta []byte, messages ...[]byte) {
+		vs = append(vs, vector{name: name, kind: "stream", about: about, key: pub(1).String(), meta: meta,
+			expect: strings.Fields(expect), messages: messages})
+	}
+	d := s.Deliveries
+	upTo := func(n int, more ...[]byte) [][]byte { return append(slices.Clone(d[:n]), more...) }
+	forged := func(n int, key byte, edit func(l *liar)) []byte {
+		return resign(t, d[n], evidencetest.Signer(key), edit)
+	}
+	renumbered := func(n, as int) []byte {
+		return forged(n, 1, func(l *liar) { l.payload[3], l.payload[4] = as, rootOf(s, as) })
+	}
+	ok := func(n int) string { return strings.Repeat("verified ", n) }
+
+	add("attack-retired-key-after-gap", "a leaf signed with the key from before the rotation, and the leaf before it is missing",
+		ok(5)+"altered/retired-key", nil, upTo(5, forged(6, 1, func(*liar) {}))...)
+	add("attack-announced-rotation-left-out", "a window has the index of the rotation in the meta message",
+		ok(4)+"forked/second-leaf", s.Meta, upTo(4, renumbered(3, 4))...)
+	add("attack-rotation-before-the-announced", "one key is followed by two rotations, one in the meta message, another in the stream",
+		ok(3)+"forked/second-rotation", s.Meta, upTo(3, renumbered(4, 3))...)
+	add("attack-old-dictionary-after-gap", "behind a gap a window claims a dictionary older than one received",
+		ok(9)+"unreadable/dictionary-index", nil, upTo(9, forged(10, 3, func(l *liar) { l.payload[11] = 0 }))...)
+	add("gap-before-other-leaf", "two windows are missing, and an event stands between them and the next window: the channels go on over both",
+		ok(5)+"gap/missing verified verified verified", nil, upTo(5, withAnchor(t, d[7], anchors[7]), d[8], d[9], d[10])...)
+	add("gap-dictionary-of-genesis", "a late start where the dictionary in force is that of the genesis, not of the second leaf in the meta message",
+		"verified verified", s.Meta, withAnchor(t, d[5], anchors[5]), d[6])
+	add("gap-rotation-late-start", "a reader without meta message meets a rotation, and then an older leaf again",
+		strings.Repeat("gap/history-unchecked ", 4)+"replayed/replayed gap/history-unchecked", nil, d[1], d[2], d[3], d[4], d[2], d[5])
+	add("gap-signature-without-genesis", "a reader without meta message, a missing leaf, another key: it may have been rotated in",
+		"gap/history-unchecked unreadable/signature-or-rotation", nil, d[1], d[5])
+
+	p, q := evidencetest.NewStream(t, 1, 3), evidencetest.NewStream(t, 1, 0)
+	q.Deliveries = append(q.Deliveries, nil) // one history, two sets of readings
+	for range 3 {
+		q.Window(t)
+	}
+	at5 := p.Writer.Anchor()
+	p.Window(t)
+	add("attack-anchored-fork-behind-gap", "leaf 4 was received behind a gap, and the anchor of leaf 5 holds another leaf 4",
+		ok(3)+"gap/missing forked/anchor-fork", p.Meta, p.Deliveries[0], p.Deliveries[1], p.Deliveries[2], q.Deliveries[5], withAnchor(t, p.Deliveries[5], at5))
+
+	add("bad-block-without-dictionary", "no dictionary is at hand, and a block is none", "unreadable/block-form", nil,
+		forged(2, 1, func(l *liar) { l.blocks[1] = []byte{0x80}; l.digests(map[uint64]uint64{}) }))
+	add("bad-duration", "a boot leaf that lasts a millisecond", "verified unreadable/malformed", nil, d[0],
+		forged(1, 1, func(l *liar) { l.payload[5].([]any)[1] = 1 }))
+	add("bad-index", "a leaf index that nothing can follow", "verified unreadable/malformed", nil, d[0],
+		forged(1, 1, func(l *liar) { l.payload[3] = uint64(1<<64 - 1) }))
+	add("bad-sequence", "a channel sequence that nothing can follow", ok(2)+"unreadable/malformed", nil, d[0], d[1],
+		forged(2, 1, func(l *liar) { l.digests(map[uint64]uint64{1: 1<<64 - 1}) }))
+	add("bad-genesis-root", "a genesis with a history", "unreadable/malformed", nil,
+		forged(0, 1, func(l *liar) { l.payload[4] = make([]byte, 32) }))
+	off := pub(1).Bytes()
+	for err := error(nil); err == nil; _, err = evidence.NewPublicKey(evidence.SuiteEd25519, off) {
+		off[0]++
+	}
+	add("bad-ed25519-key", "a public key that is no point of edwards25519", "unreadable/malformed", nil,
+		forged(0, 1, func(l *liar) { l.payload[22].(map[any]any)[uint64(2)] = off }))
+	return vs
+}
+
+// attested is a signer whose key record names the attestation key of a TPM.
+type attested struct {
+	evidence.Signer
+	ak evidence.Signer
+}
+
+func (a attested) Public() evidence.KeyRecord {
+	k, ak := a.Signer.Public(), a.ak.Public()
+	k.Attestation = ak.Public
+	return k
+}
+
+// counted is a log with one window and counter leaves of these values.
+func counted(t *testing.T, values ...uint64) *evidencetest.Stream {
+	t.Helper()
+	ak := evidencetest.SuiteSigner(evidence.SuiteES256, 7)
+	s := evidencetest.NewStreamOf(t, attested{evidencetest.Signer(1), ak}, nil, 1)
+	for _, v := range values {
+		d, err := s.Writer.Counter(evidencetest.Point(1), certified(t, ak, s.Writer.CounterOver(), v))
+		s.Add(t, d, err)
+	}
+	return s
+}
+
+// certified is what a TPM with the attestation key ak says of its counter.
+func certified(t *testing.T, ak evidence.Signer, root evidence.Hash, value uint64) evidence.Counter {
+	t.Helper()
+	const handle = 0x01800042
+	name := counter.Name(handle)
+	a := append([]byte("\xffTCG\x80\x14\x00\x22\x00\x0b"), make([]byte, 32)...)
+	a = append(append(a, 0, 32), root[:]...)
+	a = append(append(a, make([]byte, 8+4+4+1+8)...), 0, 34)
+	a = append(append(a, name[:]...), 0, 0, 0, 8)
+	a = binary.BigEndian.AppendUint64(a, value)
+	sig, err := ak.Sign(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return evidence.Counter{Handle: handle, Attest: a, Signature: sig}
+}
+
+func counterVectors(t *testing.T) []vector {
+	s := counted(t, 5, 6, 9)
+	d := s.Deliveries
+	stream := func(name, about, expect string, messages ...[]byte) vector {
+		return vector{name: name, kind: "stream", about: about, key: pub(1).String(), meta: s.Meta,
+			expect: strings.Fields(expect), messages: messages}
+	}
+	ok := func(n int) string { return strings.Repeat("verified ", n) }
+	return []vector{
+		stream("ok-counter", "a TPM's counter at 5, 6 and 9: the jump lowers the grade alone", ok(6), d...),
+		stream("attack-counter-of-another-root", "the TPM's statement of the leaf before, signed anew", ok(4)+"unreadable/counter",
+			append(slices.Clone(d[:4]), lie(t, d[4], 1, func(l *liar) {
+				var before struct {
+					Counter []any `cbor:"61,keyasint"`
+				}
+				leaf, err := evidence.ParseDelivery(d[3])
+				if err != nil {
+					t.Fatal(err)
+				}
+				decode(t, leaf.Payload, &before)
+				l.payload[61] = before.Counter
+			}))...),
+		stream("attack-counter-of-another-index", "the TPM's statement is about another index than the leaf names", ok(3)+"unreadable/counter",
+			append(slices.Clone(d[:3]), lie(t, d[3], 1, func(l *liar) { l.payload[61].([]any)[0] = 0x01800043 }))...),
+	}
 }

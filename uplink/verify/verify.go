@@ -152,8 +152,8 @@ type Verifier struct {
 
 // metaLeaves are the signed leaves a verifier was given beside the stream.
 type metaLeaves struct {
-	raw  []byte // as encoded, nil before the first
-	dict dictionaryLeaf
+	raw           []byte // as encoded, nil before the first
+	genesis, dict dictionaryLeaf
 }
 
 // epoch is a key and the leaf that put it in force: it signs the leaves after
@@ -164,6 +164,7 @@ type epoch struct {
 	key       evidence.PublicKey
 	successor *evidence.Hash // nil: this key is never rotated
 	record    evidence.KeyRecord
+	unchecked bool // the genesis leaf is not at hand: whether it has a successor is not known
 }
 
 // dictionaryLeaf is a dictionary and the signed leaf it came from.
@@ -180,12 +181,12 @@ type position struct {
 	next    uint64          // index expected next
 	tree    evidence.Anchor // leaves 0..tree.N-1, as far as they are proven
 	rooted  bool            // tree.N == next: history roots can be checked
-	whole   bool            // followed from leaf 0 without a gap
+	missing uint64          // how many leaves before next were not received
 
 	dict     dictionaryLeaf
-	dictSure bool // dict is known to be in force at next
+	dictNext uint64 // no leaf below this index holds a newer dictionary than dict
 
-	seqs   map[evidence.Channel]uint64 // next sequence, for channels seen
+	seqs   map[evidence.Channel]sequence
 	stored map[evidence.Channel]uint64 // newest block received
 	recent recent
 
@@ -199,6 +200,13 @@ type position struct {
 	rebooted   bool // a boot leaf, or a gap, since then
 }
 
+// sequence is where a channel stands.
+type sequence struct {
+	_       struct{} `cbor:",toarray"`
+	Next    uint64   // number of its next block
+	Missing uint64   // position.missing when the last one was seen
+}
+
 // New follows the log whose genesis leaf names key. meta is the retained meta
 // message, or nil when the stream begins with the genesis leaf. Errors:
 // ErrWrongKey, ErrRotation, evidence.ErrSignature, evidence.ErrVersion,
@@ -209,7 +217,7 @@ func New(key evidence.PublicKey, meta []byte) (*Verifier, error) {
 	}
 	v := &Verifier{
 		key:        key,
-		pos:        position{seqs: map[evidence.Channel]uint64{}, stored: map[evidence.Channel]uint64{}},
+		pos:        position{seqs: map[evidence.Channel]sequence{}, stored: map[evidence.Channel]uint64{}},
 		leafChecks: leafChecks(), blockChecks: blockChecks(),
 	}
 	if meta == nil {
@@ -253,8 +261,9 @@ func (v *Verifier) Meta(meta []byte) error {
 		return fmt.Errorf("meta of log %s, following log %s", log, v.log)
 	}
 	v.log = m.Genesis.Manifest.Log
-	v.meta = metaLeaves{raw: append([]byte(nil), meta...), dict: newDictionaryLeaf(&m.Dictionary)}
-	if len(epochs) > len(v.epochs) {
+	v.meta = metaLeaves{raw: append([]byte(nil), meta...),
+		genesis: newDictionaryLeaf(&m.Genesis), dict: newDictionaryLeaf(&m.Dictionary)}
+	if len(epochs) > len(v.epochs) || v.epochs[0].unchecked && len(epochs) == len(v.epochs) {
 		v.epochs = epochs
 	}
 	return nil
@@ -275,14 +284,24 @@ func (e *epoch) leadsTo(r *evidence.Rotation) bool {
 	return e.successor != nil && *e.successor == r.Key.Digest()
 }
 
-// keyAt is the key whose epoch covers leaf n.
-func keyAt(epochs []epoch, n uint64) (key evidence.PublicKey) {
+// epochAt is the epoch that covers leaf n; nil when epochs is empty.
+func epochAt(epochs []epoch, n uint64) (e *epoch) {
 	for i := range epochs {
 		if i == 0 || epochs[i].n < n {
-			key = epochs[i].key
+			e = &epochs[i]
 		}
 	}
-	return key
+	return e
+}
+
+// keyAt is the key whose epoch covers leaf n; epochs must not be empty.
+func keyAt(epochs []epoch, n uint64) evidence.PublicKey { return epochAt(epochs, n).key }
+
+// mayRotate reports whether the newest key known may have been followed by
+// another.
+func (v *Verifier) mayRotate() bool {
+	last := len(v.epochs) - 1
+	return last < 0 || v.epochs[last].successor != nil || v.epochs[last].unchecked
 }
 
 func newDictionaryLeaf(l *evidence.UnverifiedLeaf) dictionaryLeaf {
@@ -365,33 +384,38 @@ func (v *Verifier) advance(in *incoming, withBlocks bool) {
 	p, m := &v.pos, in.m
 	if !p.started {
 		v.log = m.Log
-		p.whole = m.N == 0
 	}
-	if in.jumped {
-		p.whole, p.dictSure = false, false
-	}
+	p.missing = in.missing
 	p.started, p.next, p.rooted = true, m.N+1, in.rooted
 	if in.rooted {
 		p.tree = in.tree
 		p.tree.Append(v.key.Suite(), in.leaf)
 	}
 	if m.Dictionary() != nil {
-		p.dict, p.dictSure = newDictionaryLeaf(&in.d.UnverifiedLeaf), true
+		p.dict, p.dictNext = newDictionaryLeaf(&in.d.UnverifiedLeaf), p.next
 	} else if in.dict != nil {
-		p.dict, p.dictSure = *in.dict, true
+		p.dict, p.dictNext = *in.dict, p.next
+	} else if p.dict.Dictionary != nil && p.dictNext == m.N {
+		p.dictNext = p.next
 	}
 	switch last := len(v.epochs) - 1; {
 	case m.Genesis != nil && last < 0:
 		v.epochs = []epoch{genesisEpoch(m)}
-	case m.Rotation != nil && (last < 0 || m.N > v.epochs[last].n):
+	case m.Rotation != nil && last < 0:
+		pinned := epoch{key: v.key, record: evidence.NewKeyRecord(v.key, ""), unchecked: true}
+		v.epochs = []epoch{pinned, rotationEpoch(m, in.leaf)}
+	case m.Rotation != nil && m.N > v.epochs[last].n:
 		v.epochs = append(v.epochs, rotationEpoch(m, in.leaf))
 	}
-	if m.Counter != nil && in.counted {
+	if in.jumped {
+		p.hasCounter = false
+	}
+	if in.counted {
 		p.counter, p.hasCounter = in.counter, true
 	}
 	p.beacon, p.rebooted = in.beacon, in.rebooted
 	for ch, cd := range m.Channels {
-		p.seqs[ch] = cd.Seq + 1
+		p.seqs[ch] = sequence{Next: cd.Seq + 1, Missing: in.missing}
 	}
 	if withBlocks {
 		for _, b := range in.d.Blocks {
@@ -422,6 +446,29 @@ func (v *Verifier) Receipt() evidence.Receipt {
 
 // remembered is how many leaf hashes a Verifier keeps of its own.
 const remembered = 256
+
+// disagrees reports whether a holds another hash than the remembered leaves
+// have, for a subtree of which all are remembered.
+func (r *recent) disagrees(a evidence.Anchor, s evidence.Suite) bool {
+	start := uint64(0)
+	for i, size := range a.Sizes() {
+		if size <= remembered {
+			var sub evidence.Anchor
+			for n := start; n < start+size; n++ {
+				leaf, ok := r.find(n)
+				if !ok {
+					break
+				}
+				sub.Append(s, leaf)
+			}
+			if sub.N == size && sub.Hashes[0] != a.Hashes[i] {
+				return true
+			}
+		}
+		start += size
+	}
+	return false
+}
 
 // recent holds the newest leaf hashes by index.
 type recent struct {

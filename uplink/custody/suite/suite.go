@@ -23,9 +23,11 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"hash"
 	"math/big"
+	"slices"
 
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/sm3"
@@ -116,6 +118,8 @@ func CheckPublic(suite uint64, pub []byte) error {
 	case Ed25519:
 		if len(pub) != ed25519.PublicKeySize {
 			err = fmt.Errorf("%d bytes, expected %d", len(pub), ed25519.PublicKeySize)
+		} else if !onEdwards25519(pub) {
+			err = errors.New("not a point of edwards25519")
 		}
 	case ES256:
 		_, err = ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point(pub))
@@ -128,6 +132,34 @@ func CheckPublic(suite uint64, pub []byte) error {
 		return fmt.Errorf("public key of suite %d: %w", suite, err)
 	}
 	return nil
+}
+
+// onEdwards25519 reports whether RFC 8032 section 5.1.3 decodes b to a point;
+// crypto/ed25519 does not say so of a key before a signature is at hand.
+func onEdwards25519(b []byte) bool {
+	little := slices.Clone(b)
+	slices.Reverse(little)
+	sign := little[0] >> 7
+	little[0] &= 0x7f
+	one := big.NewInt(1)
+	p := new(big.Int).Sub(new(big.Int).Lsh(one, 255), big.NewInt(19))
+	y := new(big.Int).SetBytes(little)
+	if y.Cmp(p) >= 0 {
+		return false
+	}
+	// x² = (y² - 1) / (d y² + 1), d = -121665 / 121666: multiplied out, so that
+	// only whether the quotient is a square is asked.
+	yy := new(big.Int).Mul(y, y)
+	u := new(big.Int).Mul(new(big.Int).Sub(yy, one), big.NewInt(121666))
+	v := new(big.Int).Sub(big.NewInt(121666), new(big.Int).Mul(yy, big.NewInt(121665)))
+	square := new(big.Int).Mul(u, v)
+	switch big.Jacobi(square.Mod(square, p), p) {
+	case 1:
+		return true
+	case 0: // x = 0 has one sign
+		return sign == 0
+	}
+	return false
 }
 
 // split returns the two halves of a signature if both are in 1..n-1.
