@@ -227,8 +227,8 @@ func (m *UnverifiedMeta) Raw() Meta {
 	return raw
 }
 
-// MaxRotations bounds the rotations of one log: a key a week for a century.
-const MaxRotations = 5200
+// MaxRotations bounds the rotations of one log: a key a week for nineteen years.
+const MaxRotations = 1000
 
 // ParseMeta takes apart a meta message. The result aliases b.
 func ParseMeta(b []byte) (UnverifiedMeta, error) {

@@ -66,7 +66,7 @@ type Factory struct {
 	meters    int
 	grid      float64 // V
 	hertz     float64
-	registers [][3]float64 // kWh import, kWh export, kvarh
+	registers [][3]float64 // kWh, kvarh import, kvarh export
 }
 
 type machine struct {
@@ -96,7 +96,7 @@ func NewFactory(meters int, seed uint64) *Factory {
 	}
 	f.registers = make([][3]float64, meters)
 	for i := range f.registers {
-		f.registers[i] = [3]float64{f.rnd.Float64() * 900_000, 0, f.rnd.Float64() * 300_000}
+		f.registers[i] = [3]float64{f.rnd.Float64() * 900_000, f.rnd.Float64() * 300_000, 0}
 	}
 	return f
 }
@@ -120,12 +120,13 @@ func columns(main bool) map[evidence.Channel][]evidence.Column {
 		return all
 	}
 	return map[evidence.Channel][]evidence.Column{
-		evidence.Energy: join(col(-2, "kWh", "energy_import", "energy_export"), col(-2, "kvarh", "reactive_energy_import")),
+		evidence.Energy: col(-2, "kWh", "energy_import"),
 		evidence.Power: join(col(0, "W", "power_active", "power_active_l1", "power_active_l2", "power_active_l3"),
 			col(0, "VA", "power_apparent")),
 		evidence.VoltageCurrent: join(col(-1, "V", "voltage_l1", "voltage_l2", "voltage_l3"),
 			col(amps, "A", "current_l1", "current_l2", "current_l3")),
-		evidence.Reactive:  join(col(0, "var", "power_reactive"), col(-3, "", "power_factor")),
+		evidence.Reactive: join(col(0, "var", "power_reactive"), col(-3, "", "power_factor"),
+			col(-2, "kvarh", "reactive_energy_import", "reactive_energy_export")),
 		evidence.Frequency: col(-2, "Hz", "frequency"),
 		evidence.Timing:    col(0, "ms", "poll_offset"),
 	}
@@ -229,9 +230,9 @@ func (f *Factory) sample(data map[evidence.Channel][]evidence.Samples, meter, sl
 	put(evidence.Frequency, 0, f.hertz, 0.01)
 	r := &f.registers[meter]
 	r[0] += watts * IntervalMS / 3.6e9
-	r[2] += vars * IntervalMS / 3.6e9
-	for c := range r {
-		put(evidence.Energy, c, math.Floor(r[c]*100)/100, 0.01)
-	}
+	r[1] += vars * IntervalMS / 3.6e9
+	put(evidence.Energy, 0, math.Floor(r[0]*100)/100, 0.01)
+	put(evidence.Reactive, 2, math.Floor(r[1]*100)/100, 0.01)
+	put(evidence.Reactive, 3, math.Floor(r[2]*100)/100, 0.01)
 	put(evidence.Timing, 0, 40+float64(meter)*70+3*f.rnd.NormFloat64(), 1)
 }

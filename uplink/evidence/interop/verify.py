@@ -793,7 +793,7 @@ class Verifier:
     # 8: what the meta message, or the header of a bundle, says.
 
     def meta(self, data):
-        leaves = array(decode(data, MAX64), 2, 2 + 5200)
+        leaves = array(decode(data, MAX64), 2, 2 + 1000)
         self.introduce([Leaf(bstr(leaf, 0, MAX64)) for leaf in leaves])
 
     def introduce(self, leaves):
@@ -1068,7 +1068,7 @@ def bundle(f, key):
         need((6 in h) == (h[4] > 0), "anchor for lo")
         anchor = anchor_of(h[6]) if 6 in h else None
         need(anchor is None or anchor[0] == h[4], "anchor for lo")
-        leaves = [Leaf(bstr(leaf, 0, MAX64)) for leaf in [h[7], h[8], *array(h.get(9, [b""]), 1, 5200)] if leaf != b""]
+        leaves = [Leaf(bstr(leaf, 0, MAX64)) for leaf in [h[7], h[8], *array(h.get(9, [b""]), 1, 1000)] if leaf != b""]
         verifier.introduce(leaves)
         need(verifier.log == h[3], "log id")
         for item in items:
