@@ -205,7 +205,6 @@ func (b *bundle) issued(h evidence.NonceHash) (time.Time, bool) {
 }
 
 func (b *bundle) deliveries(br *evidence.BundleReader) error {
-	var wrapped []byte
 	for first := true; ; first = false {
 		at := br.Offset()
 		item, err := br.Next()
@@ -222,20 +221,18 @@ func (b *bundle) deliveries(br *evidence.BundleReader) error {
 		case err != nil:
 			return err
 		}
-		if d, err := evidence.ParseDelivery(item); first && err == nil && d.Manifest.N == b.header.Lo && b.header.Anchor != nil {
-			all := func(evidence.RawBlock) bool { return true }
-			if wrapped, err = evidence.FilterDelivery(wrapped[:0], item, all, b.header.Anchor); err != nil {
-				return err
-			}
-			item = wrapped
+		d, err := evidence.ParseDelivery(item)
+		if first && err == nil && d.Manifest.N == b.header.Lo && b.header.Anchor != nil {
+			d.Anchor = b.header.Anchor
 		}
-		b.delivery(item, first)
+		b.delivery(&d, err, first)
 	}
 }
 
-func (b *bundle) delivery(item []byte, first bool) {
-	received := b.received(item)
-	res := b.v.Next(item, received)
+// delivery judges the next one; err is why it could not be parsed.
+func (b *bundle) delivery(d *evidence.UnverifiedDelivery, err error, first bool) {
+	received := b.received(d.Manifest.N)
+	res := b.v.run(d, err, received, b.v.leafChecks, b.v.blockChecks)
 	b.confirmations(&res)
 	if b.each != nil {
 		b.each(res)
@@ -251,7 +248,7 @@ func (b *bundle) delivery(item []byte, first bool) {
 		if res.Channel == 0 {
 			return
 		}
-		if leaf := b.v.Admit(item, received); leaf.Missing != nil {
+		if leaf := b.v.run(d, nil, received, b.v.leafChecks, nil); leaf.Missing != nil {
 			b.missing(leaf.Missing.Lo, leaf.Missing.Hi)
 		}
 		return
@@ -284,19 +281,12 @@ func (b *bundle) confirmations(res *Result) {
 
 // received is when a delivery had arrived at the latest, by whoever knows it
 // best; zero when nobody does. It notes when it was made at the earliest.
-func (b *bundle) received(item []byte) (at time.Time) {
+func (b *bundle) received(n uint64) (at time.Time) {
 	b.notBefore = time.Time{}
-	if b.policy.Times == nil && b.policy.Receipts == nil {
-		return at
-	}
-	d, err := evidence.ParseDelivery(item)
-	if err != nil {
-		return at
-	}
 	if b.policy.Times != nil {
-		at, b.notBefore = b.policy.Times(d.Manifest.N)
+		at, b.notBefore = b.policy.Times(n)
 	}
-	if r := b.policy.Receipts.received(d.Manifest.N); !r.IsZero() && (at.IsZero() || r.Before(at)) {
+	if r := b.policy.Receipts.received(n); !r.IsZero() && (at.IsZero() || r.Before(at)) {
 		at = r
 	}
 	return at

@@ -341,7 +341,8 @@ func (v *Verifier) N() uint64 { return v.pos.next }
 // clock; zero when that is not known. The state moves on only when the
 // verdict is Accepted.
 func (v *Verifier) Next(delivery []byte, received time.Time) Result {
-	return v.run(delivery, received, v.leafChecks, v.blockChecks)
+	d, err := evidence.ParseDelivery(delivery)
+	return v.run(&d, err, received, v.leafChecks, v.blockChecks)
 }
 
 // Admit takes over the signed leaf of a delivery whose blocks are altered or
@@ -349,12 +350,14 @@ func (v *Verifier) Next(delivery []byte, received time.Time) Result {
 // had, so that the rest of the log can be checked. Its result speaks of the
 // leaf alone and never holds a Window.
 func (v *Verifier) Admit(delivery []byte, received time.Time) Result {
-	return v.run(delivery, received, v.leafChecks, nil)
+	d, err := evidence.ParseDelivery(delivery)
+	return v.run(&d, err, received, v.leafChecks, nil)
 }
 
-func (v *Verifier) run(delivery []byte, received time.Time, lists ...[]check) Result {
+// run takes a delivery through lists of checks; err is why it could not be
+// parsed.
+func (v *Verifier) run(d *evidence.UnverifiedDelivery, err error, received time.Time, lists ...[]check) Result {
 	in := incoming{v: v, res: Result{Verdict: Verified, Log: v.log, Grade: GradeX}}
-	d, err := evidence.ParseDelivery(delivery)
 	if err != nil {
 		code := "malformed"
 		if errors.Is(err, evidence.ErrVersion) {
@@ -363,7 +366,7 @@ func (v *Verifier) run(delivery []byte, received time.Time, lists ...[]check) Re
 		in.fault(Unreadable, code, err.Error())
 		return in.res
 	}
-	in.d, in.m, in.leaf = &d, &d.Manifest, d.Hash()
+	in.d, in.m, in.leaf = d, &d.Manifest, d.Hash()
 	in.res.Log, in.res.N, in.res.Type, in.res.Leaf = in.m.Log, in.m.N, in.m.Type, in.leaf
 	in.res.From, in.res.To = time.UnixMilli(in.m.Start).UTC(), time.UnixMilli(in.m.End()).UTC()
 	for _, checks := range lists {
