@@ -37,7 +37,7 @@ var may = map[string][]string{
 	"uplink/verify":      {"uplink/custody/counter", "uplink/evidence", "uplink/witness/checkpoint"},
 	"uplink/report":      {"uplink/evidence", "uplink/verify"},
 	// Fixed keys and streams for the tests of everybody behind the format.
-	"uplink/evidence/evidencetest": {"uplink/evidence"},
+	"uplink/evidence/evidencetest": {"uplink/custody/suite", "uplink/evidence"},
 	"uplink/mqtt":                  {},
 	"uplink/keyfile":               {"uplink/custody/suite"}, // both ends keep a key
 	"uplink/custody":               {"uplink/custody/suite", "uplink/evidence", "uplink/keyfile"},

@@ -321,16 +321,6 @@ func (v *Verifier) keyAt(n uint64) evidence.PublicKey {
 	return keyAt(v.epochs, n)
 }
 
-// record is the key record in force at leaf n, as far as is known.
-func (v *Verifier) record(n uint64) (r evidence.KeyRecord) {
-	for i := range v.epochs {
-		if i == 0 || v.epochs[i].n < n {
-			r = v.epochs[i].record
-		}
-	}
-	return r
-}
-
 // Log is the log followed; zero before the first leaf when New got no meta.
 func (v *Verifier) Log() evidence.LogID { return v.log }
 
