@@ -1,0 +1,153 @@
+package verify
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+var (
+	mutations = flag.Uint64("mutations", 20_000/stride, "how many mutations TestTamper makes")
+	honest    = flag.Uint64("honest", 500/stride, "how many logs TestTamperHonest makes")
+	seed      = flag.Uint64("seed", 1, "of the campaigns in tamper_test.go")
+	only      = flag.Int64("case", -1, "run this one case, as a failure has named it")
+)
+
+// deterministicDecode reads what the box wrote.
+func deterministicDecode(b []byte, v any) error { return cbor.Unmarshal(b, v) }
+
+// campaign is a choice of feeds and what has been learned about them.
+type campaign struct {
+	t     testing.TB
+	feeds map[evidence.Suite][]*feed
+	edits []edit
+	tails tails
+}
+
+func newCampaign(t testing.TB, without string, suites ...evidence.Suite) *campaign {
+	c := &campaign{t: t, feeds: map[evidence.Suite][]*feed{}, edits: edits()}
+	for _, s := range suites {
+		c.feeds[s] = feeds(t, s, without)
+	}
+	return c
+}
+
+// levels of the campaign.
+const (
+	byteLevel = iota
+	recordLevel
+	fileLevel
+	keyholderLevel
+)
+
+var levelNames = [...]string{"byte", "record", "file", "key holder"}
+
+// mutate makes and judges mutation number i.
+func (c *campaign) mutate(seed, i uint64) (level int, what string, err error) {
+	r := rand.New(rand.NewPCG(seed, i))
+	suite := evidence.SuiteEd25519
+	switch r.IntN(50) { // the other suites cost more
+	case 0, 1:
+		suite = evidence.SuiteES256
+	case 2:
+		suite = evidence.SuiteSM2
+	}
+	choice := c.feeds[suite]
+	if choice == nil {
+		choice = c.feeds[evidence.SuiteEd25519]
+	}
+	f := choice[r.IntN(len(choice))]
+	switch p := r.IntN(100); {
+	case p < 50:
+		level, err = byteLevel, f.byteLevel(&c.tails, r)
+	case p < 80:
+		level, err = recordLevel, f.recordLevel(&c.tails, r)
+	case p < 85:
+		level, err = fileLevel, f.fileLevel(r)
+	default:
+		level = keyholderLevel
+		what, err = f.keyholderLevel(c.t, c.edits, r)
+	}
+	if err != nil {
+		err = fmt.Errorf("suite %d, lender %q, %s: %w", f.suite, f.name, levelNames[level], err)
+	}
+	return level, what, err
+}
+
+// everyCase runs do for 0 to n-1 on all cores, or for the one case of the flag.
+func everyCase(n uint64, do func(i uint64)) {
+	if *only >= 0 {
+		do(uint64(*only))
+		return
+	}
+	var next atomic.Uint64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < n; i = next.Add(1) - 1 {
+				do(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestTamper: nothing that is done to a log after it was made passes as if it had not
+// been done; SPEC.md says what a reader cannot know, and judge and told say where the
+// campaign heeds that.
+func TestTamper(t *testing.T) {
+	c := newCampaign(t, "", evidence.SuiteEd25519, evidence.SuiteES256, evidence.SuiteSM2)
+	start := time.Now()
+	var count [len(levelNames)]atomic.Uint64
+	var faults atomic.Uint64
+	everyCase(*mutations, func(i uint64) {
+		level, _, err := c.mutate(*seed, i)
+		count[level].Add(1)
+		if err != nil && faults.Add(1) <= 20 {
+			t.Errorf("%v\n\treproduce: go test ./uplink/verify -run 'TestTamper$' -args -seed %d -case %d", err, *seed, i)
+		}
+	})
+	var said []string
+	for l := range count {
+		said = append(said, fmt.Sprintf("%s %d", levelNames[l], count[l].Load()))
+	}
+	took := time.Since(start)
+	t.Logf("seed %d: %d mutations (%s) in %.1f s, %.0f a second, %d not told",
+		*seed, *mutations, strings.Join(said, ", "), took.Seconds(), float64(*mutations)/took.Seconds(), faults.Load())
+}
+
+// TestTamperNeedsEveryCheck takes out one check after the other: something must then pass
+// undetected, else either the check or the campaign is good for nothing.
+func TestTamperNeedsEveryCheck(t *testing.T) {
+	for _, check := range slices.Concat(leafChecks(), blockChecks()) {
+		t.Run(check.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCampaign(t, check.name, evidence.SuiteEd25519)
+			found := map[string]int{}
+			for i := range uint64(50_000) {
+				level, what, err := c.mutate(*seed, i)
+				if level == fileLevel || !errors.Is(err, errUndetected) {
+					continue // Bundle has all its checks
+				}
+				if found[levelNames[level]+" "+what]++; len(found) >= 1 {
+					t.Logf("case %d: %v", i, err)
+					return
+				}
+			}
+			t.Errorf("without the check %q nothing passes undetected: %v", check.name, maps.Keys(found))
+		})
+	}
+}
