@@ -188,30 +188,25 @@ func edits() []edit {
 
 // keyholderLevel is a thief with the key in force, and one with another key of
 // the box or its maker.
-func (f *feed) keyholderLevel(t testing.TB, all []edit, r *rand.Rand) (what string, err error) {
+func (f *feed) keyholderLevel(t testing.TB, all []edit, r *rand.Rand) error {
 	n := r.IntN(len(f.sent))
 	switch r.IntN(10) {
 	case 0:
-		return "rolled back", f.rolledBack(r)
+		return f.rolledBack(r)
 	case 1:
-		return "other key", f.otherKey(t, n, r)
+		return f.otherKey(t, n, r)
 	case 2:
-		return "other log", f.otherLog(n, r)
+		return f.otherLog(n, r)
 	}
-	for {
-		e := all[r.IntN(len(all))]
-		applies := false
-		x := f.forge(t, n, f.signers[n], func(l *liar) { applies = e.does(f, n, r, l) })
-		if !applies {
-			n = r.IntN(len(f.sent))
-			continue
+	for e := all[r.IntN(len(all))]; ; n = r.IntN(len(f.sent)) {
+		if x := f.forge(t, n, f.signers[n], func(l *liar) bool { return e.does(f, n, r, l) }); x != nil {
+			return f.told(e, n, x, r)
 		}
-		return e.name, f.told(e, n, x, r)
 	}
 }
 
-// forge signs an edited copy of leaf n.
-func (f *feed) forge(t testing.TB, n int, by evidence.Signer, edit func(l *liar)) []byte {
+// forge signs an edited copy of leaf n; nil where edit returns false.
+func (f *feed) forge(t testing.TB, n int, by evidence.Signer, edit func(l *liar) bool) []byte {
 	l := liar{blocks: map[uint64][]byte{}}
 	if err := deterministicDecode(f.parsed[n].Payload, &l.payload); err != nil {
 		t.Fatal(err)
@@ -219,7 +214,9 @@ func (f *feed) forge(t testing.TB, n int, by evidence.Signer, edit func(l *liar)
 	for _, b := range f.parsed[n].Blocks {
 		l.blocks[uint64(b.Channel)] = b.Bytes
 	}
-	edit(&l)
+	if !edit(&l) {
+		return nil
+	}
 	payload, err := deterministic.Marshal(l.payload)
 	if err != nil {
 		t.Fatal(err)
@@ -339,7 +336,7 @@ func (f *feed) otherKey(t testing.TB, n int, r *rand.Rand) error {
 	if publicOf(by) == publicOf(f.signers[n]) {
 		by = evidencetest.SuiteSigner(f.suite, []byte{4, 9}[r.IntN(2)]) // one that comes later, or a stranger's
 	}
-	x := f.forge(t, n, by, func(*liar) {})
+	x := f.forge(t, n, by, func(*liar) bool { return true })
 	v := clone(f.at[n])
 	if res := v.Next(x, time.Time{}); res.Verdict.Accepted() || !same(v, f.at[n]) {
 		return undetected("leaf %d signed with another key: %s %v", n, res.Verdict, res.Reasons)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -20,7 +19,7 @@ import (
 )
 
 var (
-	mutations = flag.Uint64("mutations", 20_000/stride, "how many mutations TestTamper makes")
+	mutations = flag.Uint64("mutations", 6_000/stride, "how many mutations TestTamper makes")
 	honest    = flag.Uint64("honest", 500/stride, "how many logs TestTamperHonest makes")
 	seed      = flag.Uint64("seed", 1, "of the campaigns in tamper_test.go")
 	only      = flag.Int64("case", -1, "run this one case, as a failure has named it")
@@ -56,7 +55,7 @@ const (
 var levelNames = [...]string{"byte", "record", "file", "key holder"}
 
 // mutate makes and judges mutation number i.
-func (c *campaign) mutate(seed, i uint64) (level int, what string, err error) {
+func (c *campaign) mutate(seed, i uint64) (level int, err error) {
 	r := rand.New(rand.NewPCG(seed, i))
 	suite := evidence.SuiteEd25519
 	switch r.IntN(50) { // the other suites cost more
@@ -71,20 +70,19 @@ func (c *campaign) mutate(seed, i uint64) (level int, what string, err error) {
 	}
 	f := choice[r.IntN(len(choice))]
 	switch p := r.IntN(100); {
-	case p < 50:
+	case p < 60:
 		level, err = byteLevel, f.byteLevel(&c.tails, r)
 	case p < 80:
 		level, err = recordLevel, f.recordLevel(&c.tails, r)
 	case p < 85:
 		level, err = fileLevel, f.fileLevel(r)
 	default:
-		level = keyholderLevel
-		what, err = f.keyholderLevel(c.t, c.edits, r)
+		level, err = keyholderLevel, f.keyholderLevel(c.t, c.edits, r)
 	}
 	if err != nil {
 		err = fmt.Errorf("suite %d, lender %q, %s: %w", f.suite, f.name, levelNames[level], err)
 	}
-	return level, what, err
+	return level, err
 }
 
 // everyCase runs do for 0 to n-1 on all cores, or for the one case of the flag.
@@ -114,7 +112,7 @@ func TestTamper(t *testing.T) {
 	var count [len(levelNames)]atomic.Uint64
 	var faults atomic.Uint64
 	everyCase(*mutations, func(i uint64) {
-		level, _, err := c.mutate(*seed, i)
+		level, err := c.mutate(*seed, i)
 		count[level].Add(1)
 		if err != nil && faults.Add(1) <= 20 {
 			t.Errorf("%v\n\treproduce: go test ./uplink/verify -run 'TestTamper$' -args -seed %d -case %d", err, *seed, i)
@@ -136,18 +134,13 @@ func TestTamperNeedsEveryCheck(t *testing.T) {
 		t.Run(check.name, func(t *testing.T) {
 			t.Parallel()
 			c := newCampaign(t, check.name, evidence.SuiteEd25519)
-			found := map[string]int{}
 			for i := range uint64(50_000) {
-				level, what, err := c.mutate(*seed, i)
-				if level == fileLevel || !errors.Is(err, errUndetected) {
-					continue // Bundle has all its checks
-				}
-				if found[levelNames[level]+" "+what]++; len(found) >= 1 {
+				if level, err := c.mutate(*seed, i); level != fileLevel && errors.Is(err, errUndetected) { // Bundle has all its checks
 					t.Logf("case %d: %v", i, err)
 					return
 				}
 			}
-			t.Errorf("without the check %q nothing passes undetected: %v", check.name, maps.Keys(found))
+			t.Errorf("without the check %q nothing passes undetected", check.name)
 		})
 	}
 }
