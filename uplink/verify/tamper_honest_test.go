@@ -244,7 +244,7 @@ func (l *honestLender) follow() error {
 		// than the deliveries are.
 		if n == start || l.box.manifest[n-1].Dictionary() != nil || l.box.manifest[n-1].Rotation != nil || n-1 > l.metaAt && !l.got[n-1] {
 			ahead := min(n+l.r.IntN(2)*l.r.IntN(3), len(l.box.leaves)-1)
-			if n > 0 && l.v.Log() != (evidence.LogID{}) {
+			if n > 0 {
 				if err := l.v.Meta(l.box.metas[max(n-1, ahead)]); err != nil {
 					return fmt.Errorf("meta behind leaf %d: %w", max(n-1, ahead), err)
 				}
@@ -338,7 +338,7 @@ func honestLog(seed, i uint64) (leaves int, err error) {
 		suite = evidence.SuiteSM2
 	}
 	b := newHonestBox(r, suite)
-	for range 4 + r.IntN(10) {
+	for range 3 + r.IntN(8) {
 		b.step()
 	}
 	if b.err != nil {
