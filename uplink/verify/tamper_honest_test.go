@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -193,7 +194,7 @@ type honestLender struct {
 	got      map[int]bool // leaves received
 	next     int
 	bridged  bool // the history up to next is known
-	metaAt   int  // the meta message at hand is that behind this leaf
+	metaAt   int  // the meta message at hand is that behind this leaf; -1 for none
 }
 
 // follow receives the whole log.
@@ -213,6 +214,9 @@ func (l *honestLender) follow() error {
 		return err
 	}
 	l.v, l.next, l.metaAt = v, start, meta
+	if first == nil {
+		l.metaAt = -1 // none; genesis and all the rest come with the stream
+	}
 	anchor := start > 0
 	for n := start; n < len(l.box.leaves); n++ {
 		switch p := l.r.IntN(60); {
@@ -242,14 +246,14 @@ func (l *honestLender) follow() error {
 		}
 		// The broker retains the newest meta message; on a slow line it is further
 		// than the deliveries are.
-		if n == start || l.box.manifest[n-1].Dictionary() != nil || l.box.manifest[n-1].Rotation != nil || n-1 > l.metaAt && !l.got[n-1] {
-			ahead := min(n+l.r.IntN(2)*l.r.IntN(3), len(l.box.leaves)-1)
-			if n > 0 {
-				if err := l.v.Meta(l.box.metas[max(n-1, ahead)]); err != nil {
-					return fmt.Errorf("meta behind leaf %d: %w", max(n-1, ahead), err)
+		if newest := min(n-1+l.r.IntN(2)*l.r.IntN(3), len(l.box.leaves)-1); newest > l.metaAt {
+			if now := l.box.metas[newest]; first == nil || !bytes.Equal(now, l.box.metas[l.metaAt]) {
+				if err := l.v.Meta(now); err != nil {
+					return fmt.Errorf("meta behind leaf %d: %w", newest, err)
 				}
-				l.metaAt = max(n-1, ahead)
+				first = now
 			}
+			l.metaAt = newest
 		}
 		if err := l.receive(n, anchor || l.r.IntN(10) == 0); err != nil {
 			return err
