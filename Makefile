@@ -22,9 +22,10 @@ mixed:
 	go test ./drivers/line -run MixedLine -v -args -polls 100000
 
 # Everything one can do to a log afterwards must be told, and nothing be said of honest
-# ones: a million mutations and a hundred thousand logs, or ten million.
+# ones: a million mutations, a hundred thousand logs and 300 boxes with power cuts; or ten million.
 tamper:
 	go test ./uplink/verify -run Tamper -v -timeout 30m -args -mutations 1000000 -honest 100000
+	go test ./agent -run HonestBox -v -args -boxes 300
 
 soak:
 	go test ./drivers/line -run MixedLine -v -timeout 60m -args -polls 1000000
