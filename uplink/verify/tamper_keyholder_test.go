@@ -163,19 +163,7 @@ func edits() []edit {
 			l.payload[70+uint64(r.IntN(9))] = uint64(r.IntN(9))
 			return true
 		}},
-		{"key that was not committed to", "rotation", func(f *feed, n int, r *rand.Rand, l *liar) bool {
-			thief := evidencetest.SuiteSigner(f.suite, 9).Public()
-			record := map[uint64]any{1: thief.Alg, 2: thief.Public, 3: thief.Custody}
-			if thief.UserID != "" {
-				record[4] = thief.UserID
-			}
-			h := thief.Digest()
-			point := []any{l.payload[5].([]any)[0], uint64(0)}
-			l.payload = map[uint64]any{1: uint64(7), 2: l.payload[2], 3: l.payload[3], 4: l.payload[4], 5: point, 6: l.payload[6],
-				7: l.payload[7], 22: record, 26: h[:]}
-			l.blocks = map[uint64][]byte{}
-			return n > 0
-		}},
+		{"key that was not committed to", "rotation", uncommitted},
 		{"genesis of another key", "genesis key", func(f *feed, n int, r *rand.Rand, l *liar) bool {
 			if n > 0 {
 				return false
@@ -184,6 +172,48 @@ func edits() []edit {
 			return true
 		}},
 	}
+}
+
+// uncommitted makes leaf n a rotation to the thief's own key.
+func uncommitted(f *feed, n int, _ *rand.Rand, l *liar) bool {
+	thief := evidencetest.SuiteSigner(f.suite, 9).Public()
+	record := map[uint64]any{1: thief.Alg, 2: thief.Public, 3: thief.Custody}
+	if thief.UserID != "" {
+		record[4] = thief.UserID
+	}
+	h := thief.Digest()
+	point := []any{l.payload[5].([]any)[0], uint64(0)}
+	l.payload = map[uint64]any{1: uint64(7), 2: l.payload[2], 3: l.payload[3], 4: l.payload[4], 5: point, 6: l.payload[6],
+		7: l.payload[7], 22: record, 26: h[:]}
+	l.blocks = map[uint64][]byte{}
+	return n > 0
+}
+
+// forgedMeta announces a rotation that was not committed to, or a dictionary signed
+// with a key that is not in force there.
+func (f *feed) forgedMeta(t testing.TB, n int, r *rand.Rand) error {
+	good, err := evidence.ParseMeta(f.metas[max(n-1, 0)])
+	if err != nil {
+		return err
+	}
+	leaf := func(delivery []byte) []byte {
+		d, err := evidence.ParseDelivery(delivery)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(d.Sign1)
+	}
+	meta := good.Raw()
+	if r.IntN(2) == 0 && n > 0 {
+		meta.Rotations = append(slices.Clone(meta.Rotations), leaf(f.forge(t, n, f.signers[n], func(l *liar) bool { return uncommitted(f, n, r, l) })))
+	} else {
+		at := []int{6, 20}[r.IntN(2)] // the config leaves
+		meta.Dictionary = leaf(f.forge(t, at, evidencetest.SuiteSigner(f.suite, 9), func(*liar) bool { return true }))
+	}
+	if _, err := New(f.pinned, meta.Encode()); err == nil {
+		return undetected("a meta message with a key that was not committed to")
+	}
+	return nil
 }
 
 // keyholderLevel is a thief with the key in force, and one with another key of
@@ -196,6 +226,9 @@ func (f *feed) keyholderLevel(t testing.TB, all []edit, r *rand.Rand) error {
 	case 1:
 		return f.otherKey(t, n, r)
 	case 2:
+		if r.IntN(2) == 0 {
+			return f.forgedMeta(t, n, r)
+		}
 		return f.otherLog(n, r)
 	}
 	for e := all[r.IntN(len(all))]; ; n = r.IntN(len(f.sent)) {

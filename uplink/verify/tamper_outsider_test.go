@@ -208,9 +208,14 @@ func (f *feed) place(r *rand.Rand) (k int, loose bool) {
 
 // anchored adds the anchor of leaf n to a delivery.
 func (h *history) anchored(delivery []byte, n int) []byte {
-	b, err := evidence.FilterDelivery(nil, delivery, func(evidence.RawBlock) bool { return true }, &h.anchors[n])
+	return beside(delivery, h.anchors[n])
+}
+
+// beside puts an anchor beside a delivery.
+func beside(delivery []byte, a evidence.Anchor) []byte {
+	b, err := evidence.FilterDelivery(nil, delivery, func(evidence.RawBlock) bool { return true }, &a)
 	if err != nil {
-		panic(err) // our own delivery
+		panic(err) // our own delivery and anchor
 	}
 	return b
 }
@@ -271,8 +276,16 @@ func (f *feed) mangledReceipt(r *rand.Rand) error {
 func (f *feed) mangledProof(r *rand.Rand) error {
 	pick := func(h *history) []byte {
 		n := r.IntN(len(h.stored))
-		if r.IntN(2) == 0 {
+		switch a := h.anchors[n]; r.IntN(4) {
+		case 0, 1:
 			return h.anchored(h.stored[n], n)
+		case 2: // an anchor that was not signed
+			if n == 0 {
+				break
+			}
+			a.Hashes = slices.Clone(a.Hashes)
+			a.Hashes[r.IntN(len(a.Hashes))][r.IntN(32)] ^= 1
+			return beside(h.stored[n], a)
 		}
 		return h.stored[n]
 	}
