@@ -31,7 +31,9 @@ type histories struct{ own, forked, second, foreign *history }
 const forkAt = 9
 
 func newHistories(t testing.TB, suite evidence.Suite) histories {
-	key := func(seed byte) evidence.Signer { return evidencetest.SuiteSigner(suite, seed) }
+	key := func(seed byte) evidence.Signer { // each with a chip that counts
+		return chip{evidencetest.SuiteSigner(suite, seed), evidencetest.SuiteSigner(evidence.SuiteES256, 40+seed)}
+	}
 	return histories{
 		own:     tell(t, [3]evidence.Signer{key(1), key(3), key(4)}, evidencetest.Start, 0),
 		forked:  tell(t, [3]evidence.Signer{key(1), key(3), key(4)}, evidencetest.Start, 40),
@@ -127,7 +129,10 @@ func tell(t testing.TB, keys [3]evidence.Signer, start int64, shift int) *histor
 	window()
 	leaf(w.Loss(at(), []evidence.LostRange{{Lo: 3, Hi: 4, Reason: "quota"}}))
 	leaf(w.Witnessed(at(), fmt.Sprintf("tallystick.org/log/%s\n%d\n\n", w.LogID(), len(h.stored))))
+	count := func(value uint64) { leaf(w.Counter(at(), by.(chip).certify(t, w.CounterOver(), value))) }
+	count(7)
 	window()
+	count(8)
 	window()
 	window()
 	return h

@@ -24,7 +24,7 @@ type edit struct {
 	does func(f *feed, n int, r *rand.Rand, l *liar) bool
 }
 
-func edits() []edit {
+func edits(t testing.TB) []edit {
 	window := func(do func(r *rand.Rand, l *liar)) func(*feed, int, *rand.Rand, *liar) bool {
 		return func(f *feed, n int, r *rand.Rand, l *liar) bool {
 			if f.parsed[n].Manifest.Type != evidence.WindowLeaf {
@@ -69,6 +69,15 @@ func edits() []edit {
 			}
 			digest := f.suite.Sum(b)
 			l.blocks[ch], entry[1] = b, digest[:]
+			return true
+		}
+	}
+	count := func(value func(f *feed, n int, r *rand.Rand) evidence.Counter) func(*feed, int, *rand.Rand, *liar) bool {
+		return func(f *feed, n int, r *rand.Rand, l *liar) bool {
+			if f.parsed[n].Manifest.Counter == nil {
+				return false
+			}
+			l.payload[61] = value(f, n, r)
 			return true
 		}
 	}
@@ -153,6 +162,16 @@ func edits() []edit {
 			l.payload[7] = []any{old[0].(uint64) + 1, old[1]}
 			return n > 0 && f.parsed[n].Manifest.Type != evidence.BootLeaf
 		}},
+		{"counter of another chip", "counter", count(func(f *feed, n int, r *rand.Rand) evidence.Counter {
+			other := chip{attest: evidencetest.SuiteSigner(evidence.SuiteES256, 9)}
+			return other.certify(t, f.parsed[n].Manifest.Root, uint64(r.IntN(20)))
+		})},
+		{"counter over another head", "counter", count(func(f *feed, n int, r *rand.Rand) evidence.Counter {
+			return f.signers[n].(chip).certify(t, f.anchors[r.IntN(n)].Root(f.suite), uint64(r.IntN(20)))
+		})},
+		{"counter", "", count(func(f *feed, n int, r *rand.Rand) evidence.Counter {
+			return f.signers[n].(chip).certify(t, f.parsed[n].Manifest.Root, uint64(9+r.IntN(20)))
+		})},
 		{"type", "form", func(f *feed, n int, r *rand.Rand, l *liar) bool {
 			to := uint64(r.IntN(20))
 			old := f.parsed[n].Manifest

@@ -38,7 +38,7 @@ type campaign struct {
 }
 
 func newCampaign(t testing.TB, without string, suites ...evidence.Suite) *campaign {
-	c := &campaign{t: t, disarmed: without != "", feeds: map[evidence.Suite][]*feed{}, edits: edits()}
+	c := &campaign{t: t, disarmed: without != "", feeds: map[evidence.Suite][]*feed{}, edits: edits(t)}
 	for _, s := range suites {
 		c.feeds[s] = feeds(t, s, without)
 	}
