@@ -322,13 +322,11 @@ func (l *honestLender) receive(n int, anchored bool) error {
 	return nil
 }
 
-// knows reports whether the dictionary of leaf n was received, or is in the newest
-// meta message.
+// knows reports whether the dictionary of leaf n was the newest received, or is in the
+// newest meta message, which always has that of the genesis.
 func (l *honestLender) knows(n int) bool {
-	if l.got[n] && l.v.pos.dict.n == uint64(n) {
-		return true
-	}
-	return l.v.pos.dict.Dictionary != nil && l.v.pos.dict.n == uint64(n) || l.v.meta.dict.Dictionary != nil && l.v.meta.dict.n == uint64(n)
+	is := func(d dictionaryLeaf) bool { return d.Dictionary != nil && d.n == uint64(n) }
+	return is(l.v.pos.dict) || is(l.v.meta.dict) || n == 0 && l.v.meta.raw != nil
 }
 
 // honestLog makes log number i and follows it.

@@ -549,3 +549,30 @@ func counterVectors(t *testing.T) []vector {
 			append(slices.Clone(d[:3]), lie(t, d[3], 1, func(l *liar) { l.payload[61].([]any)[0] = 0x01800043 }))...),
 	}
 }
+
+// gapVectors: the leaf behind a gap need not be a window.
+func gapVectors(t *testing.T) []vector {
+	s := evidencetest.NewStream(t, 1, 3)
+	happened := []evidence.Happening{{At: evidencetest.Start, Kind: "line_restored", Subject: "hall-a", Count: 1}}
+	anchor := s.Writer.Anchor()
+	d, err := s.Writer.Events(evidencetest.Point(3), happened)
+	s.Add(t, d, err)
+	d, err = s.Writer.Window(evidencetest.Event(3, evidencetest.SmallMS), evidencetest.SmallWindow(3), nil)
+	s.Add(t, d, err)
+	events := withAnchor(t, s.Deliveries[5], anchor)
+	ahead := lie(t, s.Deliveries[6], 1, func(l *liar) {
+		l.reblock(t, 1, func(parts []any) { parts[2] = uint64(4) })
+		l.digests(map[uint64]uint64{1: 4, 3: 3, 6: 3})
+	})
+	stream := func(name, about, expect string, messages ...[]byte) vector {
+		return vector{name: name, kind: "stream", about: about, key: pub(1).String(), meta: s.Meta,
+			expect: strings.Fields(expect), messages: append(slices.Clone(s.Deliveries[:4]), messages...)}
+	}
+	const ok4 = "verified verified verified verified "
+	return []vector{
+		stream("gap-then-events", "a window dropped by the box, then an events leaf with an anchor, then a window: its sequences account for the missing one",
+			ok4+"gap/missing verified", events, s.Deliveries[6]),
+		stream("attack-channel-ahead-of-gap", "the same, and the sequence of energy says that two windows were missing, where one was",
+			ok4+"gap/missing gap/channel-sequence", events, ahead),
+	}
+}
