@@ -154,6 +154,7 @@ func rotationVectors(t *testing.T) []vector {
 	ok4, ok5 := strings.Repeat("verified ", 4), strings.Repeat("verified ", 5)
 	return []vector{
 		stream("ok-rotation", "two rotations", strings.Repeat("verified ", last+1), nil, s.Deliveries...),
+		stream("ok-rotations-announced", "the same, with the meta message that already holds both", strings.Repeat("verified ", last+1), s.Meta, s.Deliveries...),
 		stream("ok-rotation-late-start", "a reader that begins behind two rotations, which the meta message holds", "verified verified", s.Meta, late, s.Deliveries[8]),
 		stream("attack-retired-key", "a leaf signed with the key from before the rotation", ok5+"altered/retired-key", nil,
 			upTo(5, resigned(5, 1, func(*liar) {}))...),
