@@ -365,7 +365,7 @@ func TestTamperHonest(t *testing.T) {
 		n, err := honestLog(*seed, i)
 		leaves.Add(uint64(n))
 		if err != nil && alarms.Add(1) <= 20 {
-			t.Errorf("%v\n\treproduce: go test ./uplink/verify -run TestTamperHonest -args -seed %d -case %d", err, *seed, i)
+			t.Errorf("%v\n\treproduce: go test ./uplink/verify -run TestTamperHonest -args -campaign %d -case %d", err, *seed, i)
 		}
 	})
 	took := time.Since(start)

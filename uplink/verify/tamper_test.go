@@ -21,7 +21,7 @@ import (
 var (
 	mutations = flag.Uint64("mutations", 4_000/stride, "how many mutations TestTamper makes")
 	honest    = flag.Uint64("honest", 300/stride, "how many logs TestTamperHonest makes")
-	seed      = flag.Uint64("seed", 1, "of the campaigns in tamper_test.go")
+	seed      = flag.Uint64("campaign", 1, "seed of the campaigns in tamper_test.go")
 	only      = flag.Int64("case", -1, "run this one case, as a failure has named it")
 )
 
@@ -120,7 +120,7 @@ func TestTamper(t *testing.T) {
 		level, err := c.mutate(*seed, i)
 		count[level].Add(1)
 		if err != nil && faults.Add(1) <= 20 {
-			t.Errorf("%v\n\treproduce: go test ./uplink/verify -run 'TestTamper$' -args -seed %d -case %d", err, *seed, i)
+			t.Errorf("%v\n\treproduce: go test ./uplink/verify -run 'TestTamper$' -args -campaign %d -case %d", err, *seed, i)
 		}
 	})
 	var said []string
