@@ -20,8 +20,16 @@ crash:
 # thousand polls, or a million.
 mixed:
 	go test ./drivers/line -run MixedLine -v -args -polls 100000
+
+# Everything one can do to a log afterwards must be told, and nothing be said of honest
+# ones: a million mutations, a hundred thousand logs and 300 boxes with power cuts; or ten million.
+tamper:
+	go test ./uplink/verify -run Tamper -v -timeout 30m -args -mutations 1000000 -honest 100000
+	go test ./agent -run HonestBox -v -args -boxes 300
+
 soak:
 	go test ./drivers/line -run MixedLine -v -timeout 60m -args -polls 1000000
+	go test ./uplink/verify -run Tamper -v -timeout 120m -args -mutations 10000000 -honest 100000
 
 # Ten thousand logs, whole and damaged, on which the verifier in Go and the one
 # in Python must agree; SEED=2 makes others.

@@ -29,8 +29,8 @@ type Agent struct {
 }
 
 // Open takes up the site's history in s.Dir, or begins it, and states what
-// happened to the run before: windows it left open are sealed with what of them
-// survived, then a boot leaf says up to when. Nothing is polled or sent yet.
+// happened to the run before: a boot leaf says up to when readings survived, then
+// the windows it left open are sealed with those. Nothing is polled or sent yet.
 func Open(s Site) (*Agent, error) { return open(vfs.OS(), s) }
 
 func open(fsys vfs.FS, s Site) (a *Agent, err error) {

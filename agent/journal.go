@@ -65,6 +65,13 @@ type journaled struct {
 	readings []drivers.Reading
 }
 
+// batchLeaf is the index of the leaf that was next when a batch was written.
+func batchLeaf(rec []byte) uint64 {
+	d := decoder{b: rec}
+	d.byte()
+	return d.uvarint()
+}
+
 // readBatch calls poll for every poll in rec. cols holds the number of readings
 // by meter; a batch that does not fit it is an error, after the polls before
 // the misfit.

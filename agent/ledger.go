@@ -215,10 +215,17 @@ func (l *ledger) openJournal(fsys vfs.FS, p *past) error {
 		return err
 	}
 	p.note("journal", rec)
+	meta, err := l.writer.Meta().Parse()
+	if err != nil {
+		return err
+	}
 	cols, starts := columns(l.writer.Dictionary()), map[uint64]int64{}
 	var b []byte
 	for n := j.First(); n < j.Next(); n++ {
-		if b, err = j.Read(n, b[:0]); err == nil {
+		if b, err = j.Read(n, b[:0]); err == nil && batchLeaf(b) > 0 && batchLeaf(b) <= meta.Dictionary.Manifest.N {
+			continue // laid out by a dictionary before, and sealed before the one in force was stated
+		}
+		if err == nil {
 			err = readBatch(b, cols, func(q journaled) {
 				if !l.sealed(q, starts) {
 					p.polls = append(p.polls, q)
@@ -314,9 +321,10 @@ func (l *ledger) store(delivery []byte) error {
 	return nil
 }
 
-// restart states in the history what became of the run before: the windows it
-// left open, sealed with what of them is on disk, then the boot leaf that says
-// up to when readings survived. A new history has no run before.
+// restart states in the history what became of the run before: a boot leaf
+// says up to when readings survived, then the windows it left open are sealed with
+// what of them is on disk. The boot leaf stands first, for it explains the new boot
+// counter that they bear too. A new history has no run before.
 func (l *ledger) restart(p *past, software string) error {
 	if !p.begun {
 		return nil
@@ -324,19 +332,23 @@ func (l *ledger) restart(p *past, software string) error {
 	l.boot = p.boot + 1
 	dict := l.writer.Dictionary()
 	lay := layoutOf(dict)
-	for _, w := range recovered(p.polls, len(dict.Meters)) {
+	left := recovered(p.polls, len(dict.Meters))
+	for _, w := range left {
+		p.recordedTo = max(p.recordedTo, w.last)
+	}
+	err := l.leaf(func(w *evidence.Writer) ([]byte, error) {
+		return w.Boot(l.event(time.Now(), 0), evidence.Boot{Clean: p.clean, LastRecordedMS: p.recordedTo, Software: software})
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range left {
 		w.end = max(w.start, w.last)
 		if err := l.window(w, &lay, nil); err != nil {
 			return err
 		}
-		p.recordedTo = max(p.recordedTo, w.last)
 	}
-	if err := l.trimJournal(l.journal.Next()); err != nil {
-		return err
-	}
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
-		return w.Boot(l.event(time.Now(), 0), evidence.Boot{Clean: p.clean, LastRecordedMS: p.recordedTo, Software: software})
-	})
+	return l.trimJournal(l.journal.Next())
 }
 
 // configure states a changed site file or dictionary in the history.

@@ -62,7 +62,7 @@ func explain(err error) *cli.Error {
 	case errors.Is(err, evidence.ErrNotBundle):
 		e.Code, e.Hint = "E-409", "a bundle is made with: tallystick log export -o FILE"
 	case errors.As(err, &format):
-		e.Code, e.Exit, e.Hint = "E-410", cli.Environment, "ask for the file again; if it is the same, it was damaged or altered before it was sent"
+		e.Code, e.Exit, e.Hint = "E-410", cli.Environment, "ask for the file again; if it is the same, it was cut short or damaged before it was sent"
 	default:
 		return nil
 	}

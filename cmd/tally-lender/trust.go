@@ -132,11 +132,11 @@ func (t *trust) policyFor(f *os.File, stderr io.Writer) (p verify.Policy, assume
 	}
 	r, err := evidence.NewBundleReader(f)
 	if err != nil {
-		return p, assumed, done, err
+		return p, assumed, done, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	genesis, err := evidence.ParseLeaf(r.Header().Genesis)
 	if err != nil {
-		return p, assumed, done, err
+		return p, assumed, done, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	if g := genesis.Manifest.Genesis; g != nil {
 		assumed = g.Key.Key()

@@ -87,6 +87,10 @@ func open(path string) (*os.File, error) {
 	case err != nil:
 		return nil, err
 	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		f.Close()
+		return nil, &cli.Error{Exit: cli.Environment, Code: "E-412", Text: path + ": is a directory", Hint: "name the .tally file to check"}
+	}
 	return f, nil
 }
 

@@ -127,6 +127,7 @@ func checkRotation(in *incoming) bool {
 	}
 	epochs := in.v.epochs
 	switch e := epochAt(epochs, in.m.N); {
+	case slices.ContainsFunc(epochs, func(e epoch) bool { return e.n == in.m.N }): // announced, and checked then
 	case e != nil && epochs[len(epochs)-1].n > in.m.N: // the next one is of the meta message
 		in.fault(Forked, "second-rotation", in.m.N, epochs[len(epochs)-1].n)
 		return false

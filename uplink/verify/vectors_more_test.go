@@ -154,6 +154,7 @@ func rotationVectors(t *testing.T) []vector {
 	ok4, ok5 := strings.Repeat("verified ", 4), strings.Repeat("verified ", 5)
 	return []vector{
 		stream("ok-rotation", "two rotations", strings.Repeat("verified ", last+1), nil, s.Deliveries...),
+		stream("ok-rotations-announced", "the same, with the meta message that already holds both", strings.Repeat("verified ", last+1), s.Meta, s.Deliveries...),
 		stream("ok-rotation-late-start", "a reader that begins behind two rotations, which the meta message holds", "verified verified", s.Meta, late, s.Deliveries[8]),
 		stream("attack-retired-key", "a leaf signed with the key from before the rotation", ok5+"altered/retired-key", nil,
 			upTo(5, resigned(5, 1, func(*liar) {}))...),
@@ -547,5 +548,32 @@ func counterVectors(t *testing.T) []vector {
 			}))...),
 		stream("attack-counter-of-another-index", "the TPM's statement is about another index than the leaf names", ok(3)+"unreadable/counter",
 			append(slices.Clone(d[:3]), lie(t, d[3], 1, func(l *liar) { l.payload[61].([]any)[0] = 0x01800043 }))...),
+	}
+}
+
+// gapVectors: the leaf behind a gap need not be a window.
+func gapVectors(t *testing.T) []vector {
+	s := evidencetest.NewStream(t, 1, 3)
+	happened := []evidence.Happening{{At: evidencetest.Start, Kind: "line_restored", Subject: "hall-a", Count: 1}}
+	anchor := s.Writer.Anchor()
+	d, err := s.Writer.Events(evidencetest.Point(3), happened)
+	s.Add(t, d, err)
+	d, err = s.Writer.Window(evidencetest.Event(3, evidencetest.SmallMS), evidencetest.SmallWindow(3), nil)
+	s.Add(t, d, err)
+	events := withAnchor(t, s.Deliveries[5], anchor)
+	ahead := lie(t, s.Deliveries[6], 1, func(l *liar) {
+		l.reblock(t, 1, func(parts []any) { parts[2] = uint64(4) })
+		l.digests(map[uint64]uint64{1: 4, 3: 3, 6: 3})
+	})
+	stream := func(name, about, expect string, messages ...[]byte) vector {
+		return vector{name: name, kind: "stream", about: about, key: pub(1).String(), meta: s.Meta,
+			expect: strings.Fields(expect), messages: append(slices.Clone(s.Deliveries[:4]), messages...)}
+	}
+	const ok4 = "verified verified verified verified "
+	return []vector{
+		stream("gap-then-events", "a window dropped by the box, then an events leaf with an anchor, then a window: its sequences account for the missing one",
+			ok4+"gap/missing verified", events, s.Deliveries[6]),
+		stream("attack-channel-ahead-of-gap", "the same, and the sequence of energy says that two windows were missing, where one was",
+			ok4+"gap/missing gap/channel-sequence", events, ahead),
 	}
 }

@@ -299,5 +299,5 @@ func makeVectors(t *testing.T) []vector {
 	mixed := stream("attack-genesis-key", "a genesis leaf that names another key than the pinned one", "wrong-key/key-not-pinned", foreign.Deliveries[0])
 	mixed.meta = nil
 	return slices.Concat(vs, []vector{newer, mixed, receiptVector(t, s), bundleVector(t, s, anchors)},
-		suiteVectors(t), rotationVectors(t), recordVectors(t), beaconVectors(t), genesisVectors(t), thiefVectors(t), readingVectors(t), counterVectors(t), chipVectors(t))
+		suiteVectors(t), rotationVectors(t), recordVectors(t), beaconVectors(t), genesisVectors(t), thiefVectors(t), gapVectors(t), readingVectors(t), counterVectors(t), chipVectors(t))
 }
