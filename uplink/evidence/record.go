@@ -40,16 +40,24 @@ type Record struct {
 
 // ParseRecord takes apart a block of channel Records. The result aliases block.
 func ParseRecord(block []byte) (Record, error) {
-	const where = "record"
 	blk, body, err := splitBlock(block)
 	if err != nil {
 		return Record{}, err
 	}
+	if blk.Channel != Records {
+		return Record{}, malformed("record", "in a block of channel %d", blk.Channel)
+	}
+	r, err := ParseRecordBody(body)
+	r.Seq = blk.Seq
+	return r, err
+}
+
+// ParseRecordBody takes apart what EncodeRecord built. The result aliases body
+// and has no sequence.
+func ParseRecordBody(body []byte) (Record, error) {
+	const where = "record"
 	var w wireRecord
-	switch {
-	case blk.Channel != Records:
-		return Record{}, malformed(where, "in a block of channel %d", blk.Channel)
-	case len(body) > MaxRecord:
+	if len(body) > MaxRecord {
 		return Record{}, malformed(where, "%d bytes, limit %d", len(body), MaxRecord)
 	}
 	if err := unmarshal(where, body, &w); err != nil {
@@ -72,7 +80,7 @@ func ParseRecord(block []byte) (Record, error) {
 		return Record{}, err
 	}
 	at := bytes.LastIndex(body, w.Content) // it stands last
-	return Record{Seq: blk.Seq, For: w.For, Content: body[at:]}, nil
+	return Record{For: w.For, Content: body[at:]}, nil
 }
 
 // Decode reads the content into v, refusing what v has no place for.

@@ -1,0 +1,163 @@
+package evidence
+
+// Claim is what a box says of itself when it is enrolled (RECORDS.md). It is
+// signed with the key it names.
+type Claim struct {
+	About  string         `cbor:"1,keyasint"` // "claim"
+	Log    *LogID         `cbor:"2,keyasint,omitempty"`
+	Key    KeyRecord      `cbor:"3,keyasint"`
+	Site   string         `cbor:"4,keyasint"` // the pseudonym used in the evidence
+	Meters []ClaimedMeter `cbor:"5,keyasint"`
+	Issued int64          `cbor:"6,keyasint"` // Unix ms
+}
+
+// ClaimedMeter is a meter as it was sealed.
+type ClaimedMeter struct {
+	_       struct{} `cbor:",toarray"`
+	Name    string
+	Profile string
+	Serial  string // as the meter tells it, empty where it does not
+	CT, PT  Decimal
+	Seal    string // number on the seal, empty where there is none
+}
+
+// Acceptance is a lender's word that it has pinned the key of a claim.
+type Acceptance struct {
+	About    string    `cbor:"1,keyasint"` // "acceptance"
+	Claim    Hash      `cbor:"2,keyasint"` // H of the lender's suite over the whole signed claim
+	Lender   string    `cbor:"3,keyasint"` // its name as in the topics
+	Key      KeyRecord `cbor:"4,keyasint"` // signs this acceptance, and will sign receipts
+	Accepted int64     `cbor:"5,keyasint"` // Unix ms
+}
+
+// Commissioning is the content of a commissioning leaf: the two statements, each
+// a whole COSE_Sign1.
+type Commissioning struct {
+	Claim      []byte `cbor:"1,keyasint"`
+	Acceptance []byte `cbor:"2,keyasint"`
+}
+
+const (
+	aboutClaim      = "claim"
+	aboutAcceptance = "acceptance"
+)
+
+// SignClaim signs a claim with the box's key, which it puts into it.
+func SignClaim(key Signer, c Claim) ([]byte, error) {
+	c.About, c.Key = aboutClaim, key.Public()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	payload, err := marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	return Sign1(key, payload)
+}
+
+// OpenClaim returns the claim in b when the key it names signed it. Whose key
+// that is, is for people to find out: by its fingerprint.
+func OpenClaim(b []byte) (c Claim, err error) {
+	const where = "claim"
+	e, err := parseEnvelope(where, b)
+	if err != nil {
+		return c, err
+	}
+	if err := unmarshal(where, e.payload, &c); err != nil {
+		return c, err
+	}
+	if err := c.validate(); err != nil {
+		return c, err
+	}
+	if err := e.verify(c.Key.Key()); err != nil {
+		return c, err
+	}
+	return c, canonical(where, e.payload, c)
+}
+
+func (c *Claim) validate() error {
+	const where = "claim"
+	if c.About != aboutClaim || c.Site == "" || !text(c.Site) || !instant(c.Issued) || len(c.Meters) > MaxMeters {
+		return malformed(where, "about %.20q, site %.40q, issued %d, %d meters", c.About, c.Site, c.Issued, len(c.Meters))
+	}
+	if err := c.Key.validate(); err != nil {
+		return err
+	}
+	for _, m := range c.Meters {
+		for _, s := range []string{m.Name, m.Profile, m.Serial, m.Seal} {
+			if !text(s) {
+				return malformed(where, "a text longer than %d bytes of meter %.40q", MaxText, m.Name)
+			}
+		}
+		if m.Name == "" || m.CT.Coef < 1 || m.PT.Coef < 1 {
+			return malformed(where, "meter %.40q with ratios %d and %d", m.Name, m.CT.Coef, m.PT.Coef)
+		}
+	}
+	return nil
+}
+
+// SignAcceptance signs, with the lender's key, that it has accepted a claim.
+func SignAcceptance(key Signer, claim []byte, lender string, at int64) ([]byte, error) {
+	if _, err := OpenClaim(claim); err != nil {
+		return nil, err
+	}
+	a := Acceptance{About: aboutAcceptance, Lender: lender, Key: key.Public(), Accepted: at}
+	a.Claim = a.Key.Key().Suite().Sum(claim)
+	if err := a.validate(); err != nil {
+		return nil, err
+	}
+	payload, err := marshal(a)
+	if err != nil {
+		return nil, err
+	}
+	return Sign1(key, payload)
+}
+
+// OpenAcceptance returns the acceptance of claim in b when the key it names
+// signed it. Whose key that is, is for people to find out.
+func OpenAcceptance(b, claim []byte) (a Acceptance, err error) {
+	const where = "acceptance"
+	e, err := parseEnvelope(where, b)
+	if err != nil {
+		return a, err
+	}
+	if err := unmarshal(where, e.payload, &a); err != nil {
+		return a, err
+	}
+	if err := a.validate(); err != nil {
+		return a, err
+	}
+	if err := e.verify(a.Key.Key()); err != nil {
+		return a, err
+	}
+	if a.Claim != e.suite().Sum(claim) {
+		return a, malformed(where, "it is of another claim")
+	}
+	return a, canonical(where, e.payload, a)
+}
+
+func (a *Acceptance) validate() error {
+	const where = "acceptance"
+	if a.About != aboutAcceptance || !ValidLender(a.Lender) || !instant(a.Accepted) {
+		return malformed(where, "about %.20q, lender %.40q, accepted at %d", a.About, a.Lender, a.Accepted)
+	}
+	return a.Key.validate()
+}
+
+// Commissioning returns the content of a commissioning leaf. The statements in
+// it are opened, their keys are for the reader to compare.
+func (r *Record) Commissioning() (c Commissioning, err error) {
+	if err := r.Decode(&c); err != nil {
+		return c, err
+	}
+	return c, c.Validate()
+}
+
+// Validate opens both statements.
+func (c *Commissioning) Validate() error {
+	if _, err := OpenClaim(c.Claim); err != nil {
+		return err
+	}
+	_, err := OpenAcceptance(c.Acceptance, c.Claim)
+	return err
+}
