@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -101,11 +102,17 @@ type Config struct {
 	// Grants are the channels the factory consents to give of a leaf that began
 	// at the given instant, Unix ms. Called from Run's goroutine.
 	Grants func(at int64) []evidence.Channel
-	Key    evidence.PublicKey // the lender's pinned key
-	Ack    AckPolicy          // default Receipt
-	Dial   func(context.Context, Will) (Session, error)
-	Source Source
-	Cursor Cursor
+	// Stretch are the leaves the lender may have at all now, from lo and below
+	// hi: those before go out only when it asks for them and Grants has something
+	// for them, and at hi sending ends, connection and all, until hi is greater.
+	// It changes only when a leaf is recorded, or with the time. Called from
+	// Run's goroutine; nil: all of them.
+	Stretch func() (lo, hi uint64)
+	Key     evidence.PublicKey // the lender's pinned key
+	Ack     AckPolicy          // default Receipt
+	Dial    func(context.Context, Will) (Session, error)
+	Source  Source
+	Cursor  Cursor
 	// InFlight is how many records may be without a receipt; default 8.
 	InFlight int
 	// ReceiptTimeout is how long nothing may move before records are sent
@@ -148,6 +155,9 @@ func (c *Config) check() error {
 	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}
+	}
+	if c.Stretch == nil {
+		c.Stretch = func() (lo, hi uint64) { return 0, math.MaxUint64 }
 	}
 	if c.Heard == nil {
 		c.Heard = func([]byte, evidence.Message) {}
@@ -198,6 +208,7 @@ const (
 	ReadFailed     EventKind = "read-failed"     // record Lo cannot be read; Err: why
 	CursorFailed   EventKind = "cursor-failed"   // the position could not be stored; Err: why
 	Replaying      EventKind = "replaying"       // the lender asked for Lo..Hi again
+	Ended          EventKind = "ended"           // nothing more is sent: the factory withdrew its consent, or its time is over
 )
 
 // Event is something a person or the health page may want to know. Lo and Hi

@@ -25,6 +25,9 @@ var errNoPuback = errors.New("the broker acknowledges nothing")
 // meta message, and a new session brings both back.
 var errNoReceipts = errors.New("no receipts come back; the records are kept")
 
+// errEnded ends a session after the last thing the lender may have.
+var errEnded = errors.New("the consent has ended")
+
 // epoch is the shipping within one session. Its fields belong to Run's
 // goroutine; only the channels are shared.
 type epoch struct {
@@ -118,8 +121,12 @@ func (e *epoch) announce(ctx context.Context, state string) error {
 // run ships until the session or ctx ends.
 func (e *epoch) run(ctx context.Context) error {
 	for {
-		e.fill()
-		e.replay()
+		lo, hi := e.cfg.Stretch()
+		if e.base >= hi {
+			return errEnded
+		}
+		e.fill(lo, hi)
+		e.replay(lo, hi)
 		e.arm()
 		select {
 		case <-ctx.Done():
@@ -145,18 +152,25 @@ func (e *epoch) run(ctx context.Context) error {
 	}
 }
 
-// fill sends what the window allows.
-func (e *epoch) fill() {
+// fill sends what the window allows of the leaves from lo and below hi.
+func (e *epoch) fill(lo, hi uint64) {
+	switch {
+	case e.next < lo:
+		e.skip(lo)
+		e.next = lo
+	case e.next == lo:
+		e.jump = lo
+	}
 	window := uint64(e.cfg.InFlight)
 	if e.suspect.times >= poisonSuspect {
 		window = 1
 	}
-	for e.next-e.base < window && !e.readHeld {
+	for e.next-e.base < window && e.next < hi && !e.readHeld {
 		if first := e.cfg.Source.First(); e.next < first {
 			e.skipTo(first)
 		}
 		if e.next >= e.cfg.Source.Next() {
-			e.await()
+			e.await(e.next)
 			return
 		}
 		if err := e.send(e.next); err != nil {
@@ -166,15 +180,17 @@ func (e *epoch) fill() {
 		e.readFails = 0
 		e.next++
 	}
+	if e.next >= hi {
+		e.await(e.cfg.Source.Next()) // a new consent comes as a leaf
+	}
 }
 
-// await lets a goroutine of its own wait for the next record.
-func (e *epoch) await() {
+// await lets a goroutine of its own wait for record seq.
+func (e *epoch) await(seq uint64) {
 	if e.waiting {
 		return
 	}
 	e.waiting = true
-	seq := e.next
 	go func() {
 		if e.cfg.Source.Wait(e.ctx, seq) != nil {
 			return
@@ -255,15 +271,16 @@ func (e *epoch) share(stored []byte, wanted []evidence.Channel, anchor *evidence
 
 // replay sends the next delivery that was asked for again, when the one before
 // has reached the broker. What the log cannot give is left out; the first one
-// that goes out has an anchor, so that they can be judged by themselves.
-func (e *epoch) replay() {
+// that goes out has an anchor, so that they can be judged by themselves. Of the
+// leaves before lo only those go out of which something is granted.
+func (e *epoch) replay(lo, hi uint64) {
 	r := e.again
 	if r == nil || r.busy {
 		return
 	}
-	for r.next = max(r.next, e.cfg.Source.First()); r.next <= r.hi && r.next < e.cfg.Source.Next(); r.next++ {
+	for r.next = max(r.next, e.cfg.Source.First()); r.next <= r.hi && r.next < min(hi, e.cfg.Source.Next()); r.next++ {
 		stored, err := e.cfg.Source.Read(r.next, nil)
-		if err != nil {
+		if err != nil || r.next < lo && !e.reached(stored) {
 			continue
 		}
 		var anchor *evidence.Anchor
@@ -290,6 +307,12 @@ func (e *epoch) replay() {
 		return
 	}
 	e.again = nil
+}
+
+// reached reports whether anything is granted of a leaf's time.
+func (e *epoch) reached(stored []byte) bool {
+	d, err := evidence.ParseDelivery(stored)
+	return err == nil && len(e.cfg.Grants(d.Manifest.Start)) > 0
 }
 
 // unreadable reports a record the log cannot give. A record that stays

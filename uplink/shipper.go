@@ -64,10 +64,18 @@ func New(cfg Config) (*Shipper, error) {
 // No fault of network, broker or lender ends it.
 func (s *Shipper) Run(ctx context.Context) error {
 	for failures := 0; ctx.Err() == nil; {
+		s.rest(ctx)
+		if ctx.Err() != nil {
+			break
+		}
 		began, from := time.Now(), s.base
 		err := s.connect(ctx)
 		if ctx.Err() != nil {
 			break
+		}
+		if errors.Is(err, errEnded) {
+			s.update(func(st *Status) { st.Connected, st.LastErr = false, nil })
+			continue
 		}
 		s.update(func(st *Status) { st.Connected, st.LastErr = false, err })
 		s.event(Event{Kind: Disconnected, Err: err})
@@ -89,6 +97,39 @@ func (s *Shipper) Run(ctx context.Context) error {
 	}
 	s.update(func(st *Status) { st.Connected = false })
 	return nil
+}
+
+// rest returns when there may be something to send. Until then it lets what the
+// lender must not have pass by, so that nothing is kept for it.
+func (s *Shipper) rest(ctx context.Context) {
+	for told := false; ctx.Err() == nil; {
+		next := s.cfg.Source.Next() // before the stretch: what is in it has had its effect
+		if _, hi := s.cfg.Stretch(); s.base < hi {
+			return
+		}
+		if !told {
+			told = true
+			s.event(Event{Kind: Ended})
+		}
+		if next > s.base {
+			s.skip(next)
+		}
+		if s.cfg.Source.Wait(ctx, next) != nil {
+			<-ctx.Done() // the log is at its end, and the agent with it
+		}
+	}
+}
+
+// skip moves on to leaf n, over leaves the lender is not to have. The next one it
+// gets has an anchor.
+func (s *Shipper) skip(n uint64) {
+	if n > s.cfg.Cursor.Get() {
+		if err := s.cfg.Cursor.Set(n); err != nil {
+			s.event(Event{Kind: CursorFailed, Lo: n, Hi: n, Err: err})
+		}
+	}
+	s.jump = n
+	s.rebase(n)
 }
 
 // connect runs one session from log-in to its end.
