@@ -62,7 +62,7 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 	for i := range questions {
 		questions[i] = make(chan question, evidence.MaxReads)
 	}
-	return &Agent{
+	a = &Agent{
 		questions: questions,
 		site:      s,
 		led:       led,
@@ -70,13 +70,21 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 		seal: &sealer{
 			led: led, rec: newRecorder(s.Window, order), judge: newJudge(&s, before, ids.known), ids: ids, log: s.Log,
 			desk: newDesk(led.writer.Suite()), count: s.Count,
-			sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict),
+			sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict), refused: map[string]bool{},
 		},
-	}, nil
+	}
+	// Before anything is sent: it may be a withdrawal.
+	if err := a.seal.requests(); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // LogID names the history.
 func (a *Agent) LogID() evidence.LogID { return a.led.writer.LogID() }
+
+// Standing is how the factory stands to a lender now. From any goroutine.
+func (a *Agent) Standing(lender string) Standing { return a.led.consents.of(lender) }
 
 // Damaged says, in words, what Open found unreadable in the stored history and
 // did without.
@@ -234,7 +242,7 @@ func (a *Agent) shippers() ([]Shipper, error) {
 			return nil, fmt.Errorf("cursor of lender %s: %w", l.Name, err)
 		}
 		heard := func(raw []byte, m evidence.Message) { a.seal.desk.heard(l.Name, raw, m, a.ask) }
-		s, err := l.Ship(Feed{Log: a.LogID(), Suite: a.led.writer.Suite(), Source: a.led.source, Cursor: c, Heard: heard})
+		s, err := l.Ship(Feed{Log: a.LogID(), Suite: a.led.writer.Suite(), Source: a.led.source, Cursor: c, Heard: heard, Standing: func() Standing { return a.led.consents.of(l.Name) }})
 		if err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ var ErrNoHistory = errors.New("holds no history yet: the agent has never run the
 // History is a site's history opened for reading; an agent may run on it
 // meanwhile.
 type History struct {
+	dir  string
 	log  *buffer.Log
 	meta evidence.UnverifiedMeta
 }
@@ -43,7 +44,7 @@ func OpenHistory(dir string) (h *History, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &History{log: log, meta: meta}, nil
+	return &History{dir: dir, log: log, meta: meta}, nil
 }
 
 // First is the oldest leaf there is, Next the index after the newest.
@@ -67,6 +68,12 @@ func (h *History) Current() evidence.PublicKey {
 		return h.meta.Rotations[n-1].Manifest.Rotation.Key.Key()
 	}
 	return h.PublicKey()
+}
+
+// Standing is how the factory stands to a lender, by the leaves there are.
+func (h *History) Standing(lender string) (Standing, error) {
+	c, err := openConsents(vfs.OS(), h.dir, h.LogID(), h.log)
+	return c.of(lender), err
 }
 
 // Export writes leaves lo to hi, both included and with all channels, as a

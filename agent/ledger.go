@@ -32,6 +32,8 @@ type ledger struct {
 	writer   *evidence.Writer
 	source   *Source
 	totals   *totals
+	consents *consents
+	fsys     vfs.FS
 	preamble []byte // the writer's state before the leaf being appended
 	boot     uint64
 	lost     []evidence.LostRange // dropped by quota, not yet stated in a leaf
@@ -66,7 +68,7 @@ var ErrRolledBack = errors.New("the history once went further than it does now: 
 // openLedger opens the history below s.Dir, beginning it with a genesis leaf
 // where there is none.
 func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p past, err error) {
-	l = &ledger{dir: s.Dir, used: used{path: s.Used}}
+	l = &ledger{dir: s.Dir, fsys: fsys, used: used{path: s.Used}}
 	if err := l.used.load(); err != nil {
 		return nil, p, err
 	}
@@ -110,6 +112,9 @@ func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p p
 	l.source.setMeta(l.writer.Meta().Encode())
 	var lacking error
 	if l.totals, lacking = openTotals(fsys, s, l); lacking != nil {
+		p.damaged = append(p.damaged, lacking.Error())
+	}
+	if l.consents, lacking = openConsents(fsys, s.Dir, l.writer.LogID(), log); lacking != nil {
 		p.damaged = append(p.damaged, lacking.Error())
 	}
 	if err = l.openJournal(fsys, &p); err != nil {
@@ -429,6 +434,11 @@ func (l *ledger) record(t evidence.LeafType, lender string, content any) error {
 	if err != nil {
 		return err
 	}
+	return l.recordBody(t, body)
+}
+
+// recordBody seals a record that is encoded already.
+func (l *ledger) recordBody(t evidence.LeafType, body []byte) error {
 	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
 		return w.Record(l.event(time.Now(), 0), t, body)
 	})

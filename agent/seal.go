@@ -25,6 +25,8 @@ type sealer struct {
 	grace  time.Duration // how long after its end a window stays open
 	layout layout
 	batch  []byte
+
+	refused map[string]bool // files of requests that could not be read, by name
 }
 
 // run seals each window when it is over and keeps the journal of the open ones
@@ -100,6 +102,9 @@ func (s *sealer) seal(w *window) error {
 	if err := s.led.totals.keep(s.led); err != nil {
 		s.log.Warn("the totals so far could not be stored; the next start reads more of the history", "err", err)
 	}
+	if err := s.led.consents.keep(s.led.log); err != nil {
+		s.log.Warn("the consents could not be stored", "err", err)
+	}
 	if err := s.led.trim(); err != nil {
 		return err
 	}
@@ -122,6 +127,9 @@ func (s *sealer) journalize() error {
 		return err
 	}
 	if err := s.everyHour(); err != nil {
+		return err
+	}
+	if err := s.requests(); err != nil {
 		return err
 	}
 	s.batch = s.rec.unjournaled(s.batch[:0], s.led.journal.Next(), s.led.writer.N())

@@ -125,6 +125,9 @@ type Feed struct {
 	Cursor *buffer.Cursor // next leaf the lender has not confirmed
 	// Heard takes every believed message of the lender, and how it came.
 	Heard func(raw []byte, m evidence.Message)
+	// Standing is what the records of the log say of the lender now. It waits
+	// while such a record is being written: who knows of a leaf finds its effect.
+	Standing func() Standing
 }
 
 // ChannelOf is the one place that decides which consent channel a quantity

@@ -36,6 +36,7 @@ type Record struct {
 	Seq     uint64
 	For     string // the lender it concerns, "" for all
 	Content []byte // slice of the block
+	Body    []byte // what EncodeRecord built, slice of the block
 }
 
 // ParseRecord takes apart a block of channel Records. The result aliases block.
@@ -80,7 +81,7 @@ func ParseRecordBody(body []byte) (Record, error) {
 		return Record{}, err
 	}
 	at := bytes.LastIndex(body, w.Content) // it stands last
-	return Record{For: w.For, Content: body[at:]}, nil
+	return Record{For: w.For, Content: body[at:], Body: body}, nil
 }
 
 // Decode reads the content into v, refusing what v has no place for.

@@ -1,0 +1,237 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/tallystick/tallystick/buffer"
+	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
+
+const (
+	consentsFile  = "consents"
+	consentsBytes = 8 << 20 // more than the consents of every lender a site can have
+)
+
+// Standing is how the factory stands to one lender, by the records of the log.
+type Standing struct {
+	Consent *evidence.Consent // the newest; nil for none
+	Leaf    uint64            // that holds it
+	// Since is the leaf of the grant it goes back to, Renewed that a consent
+	// before that grant had ended.
+	Since   uint64
+	Renewed bool
+	// Lost says that there may have been a consent, or its withdrawal, in leaves
+	// the box no longer has.
+	Lost bool
+}
+
+// consents keeps what the records of the log say of each lender. It follows from
+// the leaves alone; the file bridges those the box has let go.
+type consents struct {
+	fsys vfs.FS
+	dir  string
+	log  evidence.LogID
+
+	saved uint64 // Next in the file
+
+	mu    sync.Mutex
+	state storedConsents // guarded by mu
+}
+
+// storedConsents is the content of the file.
+type storedConsents struct {
+	Log     string // its id
+	Next    uint64 // the first leaf not looked at
+	Lost    bool   // leaves were let go unseen
+	Lenders map[string]storedConsent
+	// Done are the requests that stand in a leaf and whose file may still be
+	// there, by their digest.
+	Done []string
+}
+
+type storedConsent struct {
+	Record  []byte // body of the newest consent record
+	Leaf    uint64
+	Since   uint64
+	Renewed bool
+}
+
+// openConsents takes up the consents of a log. They are usable beside an error,
+// which says what had to be done without.
+func openConsents(fsys vfs.FS, dir string, id evidence.LogID, log *buffer.Log) (*consents, error) {
+	c := &consents{fsys: fsys, dir: dir, log: id}
+	known, err := c.load()
+	c.saved = c.state.Next
+	if first := log.First(); c.state.Next < first {
+		c.state.Lost, c.state.Next = true, first
+	}
+	var rec []byte
+	for ; c.state.Next < log.Next(); c.state.Next++ {
+		var e error
+		if rec, e = log.Read(c.state.Next, rec[:0]); e == nil {
+			e = c.leaf(rec)
+		}
+		if e != nil {
+			// The file is stored after each record; so what cannot be read
+			// here is something else, unless the file is gone as well.
+			c.state.Lost = c.state.Lost || !known
+		}
+	}
+	return c, err
+}
+
+// load reads the file, if there is one of this log.
+func (c *consents) load() (known bool, err error) {
+	fresh := storedConsents{Log: c.log.String(), Lenders: map[string]storedConsent{}}
+	c.state = fresh
+	name := filepath.Join(c.dir, consentsFile)
+	f, err := c.fsys.OpenRead(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("consents: %w", err)
+	}
+	defer f.Close()
+	var s storedConsents
+	if err := json.NewDecoder(io.NewSectionReader(f, 0, consentsBytes)).Decode(&s); err != nil {
+		return false, fmt.Errorf("consents: %s: %w", name, err)
+	}
+	if s.Log != fresh.Log {
+		return false, nil // of a history that was put away
+	}
+	for lender, k := range s.Lenders {
+		if _, err := consentOf(k.Record); err != nil {
+			return false, fmt.Errorf("consents: %s: lender %s: %w", name, lender, err)
+		}
+	}
+	if s.Lenders == nil {
+		s.Lenders = fresh.Lenders
+	}
+	c.state = s
+	return true, nil
+}
+
+func consentOf(body []byte) (evidence.Consent, error) {
+	r, err := evidence.ParseRecordBody(body)
+	if err != nil {
+		return evidence.Consent{}, err
+	}
+	return r.Consent()
+}
+
+// leaf looks at leaf state.Next.
+func (c *consents) leaf(delivery []byte) error {
+	d, err := evidence.ParseDelivery(delivery)
+	if err != nil || !requestable(d.Manifest.Type) {
+		return err
+	}
+	for _, b := range d.Blocks {
+		r, err := evidence.ParseRecord(b.Bytes)
+		if err != nil {
+			return err
+		}
+		c.note(c.state.Next, Request{d.Manifest.Type, r})
+	}
+	return nil
+}
+
+// note takes the record in leaf n.
+func (c *consents) note(n uint64, q Request) {
+	c.state.Done = append(c.state.Done, q.digest())
+	if q.Type != evidence.ConsentLeaf {
+		return
+	}
+	r := q.Record
+	now, err := r.Consent()
+	if err != nil || r.For == "" {
+		return // it is shown as it is, and has no effect
+	}
+	k := storedConsent{Record: slices.Clone(r.Body), Leaf: n, Since: n}
+	if before, known := c.state.Lenders[r.For]; known {
+		was, err := consentOf(before.Record)
+		ended := err != nil || was.ConsentTerms == nil || was.Term.Until <= now.Signed.At
+		switch {
+		case now.Record.Act == evidence.WithdrawConsent || !ended:
+			k.Since, k.Renewed = before.Since, before.Renewed
+		default:
+			k.Renewed = true
+		}
+	}
+	c.state.Lenders[r.For] = k
+}
+
+// of is how the factory stands to a lender. From any goroutine.
+func (c *consents) of(lender string) Standing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k, known := c.state.Lenders[lender]
+	if !known {
+		return Standing{Lost: c.state.Lost}
+	}
+	now, err := consentOf(k.Record)
+	if err != nil {
+		return Standing{Lost: true}
+	}
+	return Standing{Consent: &now, Leaf: k.Leaf, Since: k.Since, Renewed: k.Renewed}
+}
+
+// record has a record become leaf n, by write. Nobody learns of the leaf before
+// its effect is there.
+func (c *consents) record(n uint64, q Request, write func() error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := write(); err != nil {
+		return err
+	}
+	c.note(n, q)
+	return nil
+}
+
+// has reports whether the request of that digest stands in a leaf.
+func (c *consents) has(digest string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.state.Done, digest)
+}
+
+// forget is told that no request recorded so far will come again.
+func (c *consents) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.Done = nil
+}
+
+// save makes what the leaves below next say durable.
+func (c *consents) save(next uint64) error {
+	c.mu.Lock()
+	c.state.Next = next
+	text, err := json.Marshal(c.state)
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(c.fsys, c.dir, consentsFile, text); err != nil {
+		return err
+	}
+	c.saved = next
+	return nil
+}
+
+// keep saves before the log may let go of leaves that the file does not know:
+// all but those of its newest segment.
+func (c *consents) keep(log *buffer.Log) error {
+	newest, _, err := log.Preamble(log.Next() - 1)
+	if err != nil || c.saved >= newest {
+		return nil
+	}
+	return c.save(log.Next())
+}

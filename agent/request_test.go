@@ -1,0 +1,290 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+)
+
+// act is a consent of the given version, of a term that begins now.
+func act(a evidence.ConsentAct, version uint64) evidence.Consent {
+	c := evidencetest.Consent()
+	now := time.Now().UnixMilli()
+	c.Record.Act, c.Record.Version, c.Signed.At = a, version, now
+	c.Term.From, c.Term.Until = now, now+1000*3600*1000
+	if a == evidence.WithdrawConsent {
+		c.ConsentTerms = nil
+	}
+	return c
+}
+
+func leave(t *testing.T, dir string, typ evidence.LeafType, lender string, content any) string {
+	t.Helper()
+	name, err := Leave(dir, typ, lender, content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func reason(kind evidence.DeclarationKind) evidence.Declaration {
+	return evidence.Declaration{ID: [16]byte{byte(kind)}, Kind: kind, Text: "x"}
+}
+
+// standing reads, as somebody beside the agent does.
+func standing(t *testing.T, dir, lender string) Standing {
+	t.Helper()
+	h, err := OpenHistory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	s, err := h.Standing(lender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestRequestsBecomeLeaves: left while the agent runs, or before it starts, in the
+// order in which they were made; the files go.
+func TestRequestsBecomeLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSite(t.TempDir(), &device{})
+		leave(t, s.Dir, evidence.DeclarationLeaf, "", reason(evidence.PlannedClosure))
+		time.Sleep(time.Microsecond)
+		first := leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.GrantConsent, 1))
+		if info, err := os.Stat(first); err != nil || info.Mode().Perm() != 0o600 {
+			t.Fatalf("%v, %v", info, err)
+		}
+		if ps, err := Pending(s.Dir); err != nil || len(ps) != 2 || ps[1].Type != evidence.ConsentLeaf || ps[1].Record.For != "bank-a" {
+			t.Fatalf("pending %+v, %v", ps, err)
+		}
+		a, err := Open(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := a.Standing("bank-a"); st.Consent == nil || st.Leaf != 2 { // before anything is sent
+			t.Fatalf("%+v", st)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		defer cancel()
+		go func() {
+			time.Sleep(30 * time.Second)
+			leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.WithdrawConsent, 2))
+			time.Sleep(11 * time.Second) // the sync interval is 10
+			if st := a.Standing("bank-a"); st.Consent.Record.Act != evidence.WithdrawConsent {
+				t.Errorf("after the sync interval: %+v", st)
+			}
+		}()
+		if err := a.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range history(t, s) {
+			if r.Record != nil {
+				got = append(got, r.Type.String()+" "+r.Record.For)
+			}
+		}
+		if want := []string{"declaration ", "consent bank-a", "consent bank-a"}; !slices.Equal(got, want) {
+			t.Errorf("records %q, want %q", got, want)
+		}
+		if ps, err := Pending(s.Dir); err != nil || len(ps) != 0 {
+			t.Errorf("still there: %+v, %v", ps, err)
+		}
+	})
+}
+
+// TestRequestIsRecordedOnce: a crash after the leaf and before the file was gone.
+func TestRequestIsRecordedOnce(t *testing.T) {
+	for name, also := range map[string]string{"consents stored": "", "consents not stored": consentsFile} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := testSite(t.TempDir(), &device{})
+				runFor(t, s, time.Minute)
+				file := leave(t, s.Dir, evidence.DeclarationLeaf, "bank-a", reason(evidence.PlannedClosure))
+				b, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				abandon(t, s, 30*time.Second)
+				// As the crash leaves it: the file is back, and the consents are
+				// as they were when it was there, or not at all.
+				if err := os.WriteFile(file, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if also != "" {
+					if err := os.Remove(filepath.Join(s.Dir, also)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				runFor(t, s, time.Minute)
+				n := 0
+				for _, r := range history(t, s) {
+					if r.Type == evidence.DeclarationLeaf {
+						n++
+					}
+				}
+				if n != 1 {
+					t.Errorf("recorded %d times", n)
+				}
+				if _, err := os.Stat(file); err == nil {
+					t.Error("the file is still there")
+				}
+			})
+		})
+	}
+}
+
+// TestWhatIsNoRequest is put aside, and stops nothing.
+func TestWhatIsNoRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSite(t.TempDir(), &device{})
+		desk := filepath.Join(s.Dir, requestsDir)
+		if err := os.MkdirAll(desk, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		withdrawal := act(evidence.WithdrawConsent, 2)
+		forAll, err := evidence.EncodeRecord("", withdrawal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		receipt, err := evidence.EncodeRecord("bank-a", []byte{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, b := range map[string][]byte{
+			"1.record": nil, "2.record": []byte("hello"), "3.record": append([]byte{byte(evidence.ReceiptLeaf)}, receipt...),
+			"4.record": append([]byte{byte(evidence.ConsentLeaf)}, forAll...), "5.record": append([]byte{byte(evidence.DeclarationLeaf)}, receipt...),
+			"6.record": make([]byte, 1<<20), "notes.txt": []byte("x"),
+		} {
+			if err := os.WriteFile(filepath.Join(desk, name), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Leave(s.Dir, evidence.ConsentLeaf, "", withdrawal); err == nil {
+			t.Error("a consent for everybody is left")
+		}
+		runFor(t, s, time.Minute)
+		for _, r := range history(t, s) {
+			if r.Record != nil {
+				t.Errorf("leaf %d: %+v", r.N, r.Record)
+			}
+		}
+		refused, err := filepath.Glob(filepath.Join(desk, "*"+refusedSuffix))
+		if err != nil || len(refused) != 6 {
+			t.Errorf("put aside: %v, %v", refused, err)
+		}
+	})
+}
+
+// TestStanding: what the newest consent says, and to which grant it goes back.
+func TestStanding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSite(t.TempDir(), &device{})
+		runFor(t, s, time.Minute)
+		type want struct {
+			act     evidence.ConsentAct
+			since   uint64 // which of the acts below it goes back to
+			renewed bool
+		}
+		var leaves []uint64
+		for i, w := range []want{
+			{evidence.GrantConsent, 0, false}, {evidence.ChangeConsent, 0, false}, {evidence.WithdrawConsent, 0, false},
+			{evidence.WithdrawConsent, 0, false}, {evidence.GrantConsent, 4, true}, {evidence.ChangeConsent, 4, true},
+		} {
+			leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(w.act, uint64(i+1)))
+			leave(t, s.Dir, evidence.DeclarationLeaf, "bank-a", reason(evidence.NewLoad))
+			runFor(t, s, 10*time.Second)
+			if i%2 == 1 {
+				os.Remove(filepath.Join(s.Dir, consentsFile)) // it follows from the leaves
+			}
+			st := standing(t, s.Dir, "bank-a")
+			leaves = append(leaves, st.Leaf)
+			if st.Consent == nil || st.Consent.Record.Act != w.act || st.Consent.Record.Version != uint64(i+1) || st.Since != leaves[w.since] || st.Renewed != w.renewed || st.Lost {
+				t.Fatalf("act %d: %+v, want %+v, leaves %v", i, st, w, leaves)
+			}
+		}
+		if st := standing(t, s.Dir, "bank-b"); st.Consent != nil || st.Lost {
+			t.Errorf("another lender: %+v", st)
+		}
+		time.Sleep(2000 * time.Hour) // the term is over
+		leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.GrantConsent, 7))
+		runFor(t, s, 10*time.Second)
+		if st := standing(t, s.Dir, "bank-a"); !st.Renewed || st.Since != st.Leaf {
+			t.Errorf("after the term: %+v", st)
+		}
+	})
+}
+
+// TestWithdrawalOutlivesItsLeaf: the box lets go of the leaf, and still knows. If
+// even the file is gone, it knows that it does not know.
+func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSite(t.TempDir(), &device{})
+		s.Quota = 64 << 10
+		leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.WithdrawConsent, 1))
+		abandon(t, s, 3*time.Hour)
+		h, err := OpenHistory(s.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := h.First()
+		h.Close()
+		if st := standing(t, s.Dir, "bank-a"); st.Leaf >= first || st.Consent == nil || st.Consent.Record.Act != evidence.WithdrawConsent {
+			t.Fatalf("%+v, the log begins at %d", st, first)
+		}
+		if st := standing(t, s.Dir, "bank-b"); st.Lost {
+			t.Errorf("of a lender without a consent: %+v", st)
+		}
+		if err := os.Remove(filepath.Join(s.Dir, consentsFile)); err != nil {
+			t.Fatal(err)
+		}
+		if st := standing(t, s.Dir, "bank-a"); !st.Lost || st.Consent != nil {
+			t.Errorf("without the file: %+v", st)
+		}
+		runFor(t, s, 2*time.Hour) // and does not forget that
+		if st := standing(t, s.Dir, "bank-a"); !st.Lost {
+			t.Errorf("later: %+v", st)
+		}
+	})
+}
+
+// TestNobodyKnowsOfALeafBeforeItsEffect: a shipper that sees the leaf of a
+// withdrawal finds the withdrawal.
+func TestNobodyKnowsOfALeafBeforeItsEffect(t *testing.T) {
+	s := testSite(t.TempDir(), &device{})
+	a, err := Open(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.led.close()
+	for version := uint64(1); version <= 20; version++ {
+		n := a.led.writer.N()
+		found := make(chan uint64)
+		go func() {
+			if err := a.Source().Wait(t.Context(), n); err != nil {
+				t.Error(err)
+			}
+			var got uint64
+			if st := a.Standing("bank-a"); st.Consent != nil {
+				got = st.Consent.Record.Version
+			}
+			found <- got
+		}()
+		leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.ChangeConsent, version))
+		if err := a.seal.requests(); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-found; got != version {
+			t.Fatalf("leaf %d is there, the consent in force is version %d, want %d", n, got, version)
+		}
+	}
+}
