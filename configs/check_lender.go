@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tallystick/tallystick/configs/strict"
 )
 
 func (c *checker) lenders(s *Site) {
@@ -26,6 +28,12 @@ func (c *checker) lenders(s *Site) {
 		} else if l.Ack == AckReceipt && l.PublicKey == (PublicKey{}) && c.at.Sound(l) {
 			c.fault(l, CodeAck, "add public_key: ed25519:..., the lender prints it with tally-lender keygen; or write ack: puback",
 				"lender %s is to sign receipts, and its public_key is missing", l.Name)
+		}
+		if l.From != "" && l.Until != "" && l.Until < l.From {
+			c.fault(&l.Until, CodeTime, "write the last day of the readings this lender may see", "until: %s is before from: %s", l.Until, l.From)
+		}
+		if l.Consent != "" && l.Consent != Required {
+			c.fault(&l.Consent, strict.CodeValue, "write consent: required, or leave the key out", "consent: expected required, found %s", quote(string(l.Consent)))
 		}
 		if l.ClientID == "" {
 			continue

@@ -125,6 +125,9 @@ func TestFaults(t *testing.T) {
 		{"share empty", lender("broker: mqtts://h, share: [], ack: puback")},
 		{"share not read", lender("broker: mqtts://h, share: [status], ack: puback") + "channels: [energy]\n"},
 		{"share of a channel that is not there by default", lender("broker: mqtts://h, share: [daily], ack: puback")},
+		{"days", lender(plain + ", from: 2026-02-30, until: 1.3.2026, expires: soon")},
+		{"days backwards", lender(plain + ", from: 2026-03-02, until: 2026-03-01")},
+		{"consent", lender(plain + ", consent: yes")},
 		{"client ids", lender(plain+", client_id: x") + "  - {name: c, " + plain + ", client_id: x}\n  - {name: d, " + plain + ", client_id: 'a b'}\n"},
 
 		{"buffer", good + "buffer: {quota: 1MB, sync_interval: 0s, retention: 1m, directory: ''}\nkey: ~/x\n"},

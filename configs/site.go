@@ -224,7 +224,16 @@ type Lender struct {
 	PublicKey PublicKey `yaml:"public_key"` // of its receipts; required with AckReceipt
 	Share     []Channel `yaml:"share" required:"true"`
 	Ack       Ack       `yaml:"ack"`
+	From      Day       `yaml:"from"`    // readings from before are not sent
+	Until     Day       `yaml:"until"`   // readings from after are not sent
+	Expires   Day       `yaml:"expires"` // after it nothing is sent
+	Consent   Need      `yaml:"consent"`
 }
+
+// Need says whether a thing has to be there.
+type Need string
+
+const Required Need = "required" // nothing is sent without a consent record in the history
 
 // Buffer is the box's own log.
 type Buffer struct {

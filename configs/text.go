@@ -98,6 +98,35 @@ func (z Zone) Location() (*time.Location, error) {
 	return time.LoadLocation(string(z))
 }
 
+// Day is a calendar day, as 2026-03-01; "" is none. Days compare like their text.
+type Day string
+
+// UnmarshalText accepts a day that exists.
+func (d *Day) UnmarshalText(b []byte) error {
+	if _, err := time.Parse(time.DateOnly, string(b)); err != nil {
+		return strict.Problem{Code: CodeTime, Msg: fmt.Sprintf("expected a day such as 2026-03-01, found %s", quote(string(b)))}
+	}
+	*d = Day(b)
+	return nil
+}
+
+// Begin is when the day begins in a zone, the zero time for none.
+func (d Day) Begin(zone *time.Location) time.Time {
+	t, err := time.ParseInLocation(time.DateOnly, string(d), zone)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// End is when the day is over in a zone, the zero time for none.
+func (d Day) End(zone *time.Location) time.Time {
+	if t := d.Begin(zone); !t.IsZero() {
+		return t.AddDate(0, 0, 1)
+	}
+	return time.Time{}
+}
+
 // MeterAddress is how a meter is called on its line, as its plate or menu
 // shows it: a unit number in decimal for Modbus, 12 digits for DL/T 645, 14 for
 // CJ/T 188, letters and digits or nothing for IEC 62056-21. LoadSite writes it

@@ -80,7 +80,7 @@ func TestEveryLenderEventHasAMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	kinds := regexp.MustCompile(`EventKind\s+= "([a-z-]+)"`).FindAllSubmatch(source, -1)
-	quiet := []uplink.EventKind{uplink.Connected, uplink.Disconnected, uplink.Receipted, uplink.Resent}
+	quiet := []uplink.EventKind{uplink.Connected, uplink.Disconnected, uplink.Receipted, uplink.Resent, uplink.Replaying}
 	seen := map[string]bool{}
 	for _, k := range kinds {
 		kind := uplink.EventKind(k[1])

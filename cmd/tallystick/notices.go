@@ -32,7 +32,7 @@ func (n *notices) see(lender string, e uplink.Event) {
 		n.news(lender, "")
 		log.Info("connected")
 		return
-	case uplink.Receipted, uplink.Resent:
+	case uplink.Receipted, uplink.Resent, uplink.Replaying:
 		log.Debug(string(e.Kind))
 		return
 	case uplink.Disconnected:
@@ -103,6 +103,9 @@ func lenderNotice(k uplink.EventKind) (code, what, hint string) {
 	case uplink.ReadFailed:
 		return "E-319", "a leaf cannot be read from this box's storage",
 			"look at dmesg and replace the card or disk soon; the lender sees a gap for what cannot be read"
+	case uplink.Ended:
+		return "W-321", "nothing is sent to this lender: the consent was withdrawn, its time is over, or there is none",
+			"see how it stands: tallystick consent show; to send again: tallystick consent grant. Readings go on being kept"
 	case uplink.CursorFailed:
 		return "E-320", "how far this lender is could not be stored",
 			"free some space; until then a restart sends some leaves twice, which the lender sorts out"

@@ -164,7 +164,7 @@ buffer: {directory: data}
 // Every word for a channel means one, and raw frames are among the channels only
 // where they are named.
 func TestChannelWords(t *testing.T) {
-	all := channels(append(configs.AllChannels(), configs.RawFrames))
+	all := Channels(append(configs.AllChannels(), configs.RawFrames))
 	seen := map[evidence.Channel]bool{}
 	for i, ch := range all {
 		if ch == 0 || seen[ch] {
@@ -172,10 +172,10 @@ func TestChannelWords(t *testing.T) {
 		}
 		seen[ch] = true
 	}
-	if keep := evidence.Granted("bank-a", channels(configs.AllChannels())); keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
+	if keep := evidence.Granted("bank-a", Channels(configs.AllChannels())); keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
 		t.Error("a lender that is granted all the usual channels gets raw frames")
 	}
-	if keep := evidence.Granted("bank-a", channels([]configs.Channel{configs.RawFrames})); !keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
+	if keep := evidence.Granted("bank-a", Channels([]configs.Channel{configs.RawFrames})); !keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
 		t.Error("a lender that is granted raw frames does not get them")
 	}
 }

@@ -56,7 +56,7 @@ func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 	for i := range site.Lenders {
 		l := &site.Lenders[i]
 		s.Lenders = append(s.Lenders, agent.Lender{Name: string(l.Name), Ship: func(f agent.Feed) (agent.Shipper, error) {
-			return newShipper(l, f, o)
+			return newShipper(l, f, s.Zone, o)
 		}})
 	}
 	a, err := agent.Open(s)
@@ -81,7 +81,7 @@ func newSite(site *configs.Site, keys *Keys, software string) (agent.Site, error
 		return agent.Site{}, err
 	}
 	s := agent.Site{
-		Channels: channels(site.Channels),
+		Channels: Channels(site.Channels),
 		Window:   site.Window, Zone: zone, Sync: site.Buffer.SyncInterval,
 		Dir: site.Buffer.Directory, Quota: int64(site.Buffer.Quota), Retention: site.Buffer.Retention,
 		Signer: signer, Salt: keys.Salt, Successor: &successor, Count: keys.Count, Used: site.Key + ".used",
@@ -131,8 +131,8 @@ func Rotate(site *configs.Site, software string, log *slog.Logger) (now evidence
 	return keys.Public(), err
 }
 
-// channels translates the site file's words.
-func channels(names []configs.Channel) (cs []evidence.Channel) {
+// Channels translates the site file's words.
+func Channels(names []configs.Channel) (cs []evidence.Channel) {
 	for _, n := range names {
 		cs = append(cs, map[configs.Channel]evidence.Channel{
 			configs.Energy:         evidence.Energy,
@@ -151,9 +151,9 @@ func channels(names []configs.Channel) (cs []evidence.Channel) {
 	return cs
 }
 
-func newShipper(l *configs.Lender, f agent.Feed, o Options) (*uplink.Shipper, error) {
+func newShipper(l *configs.Lender, f agent.Feed, zone *time.Location, o Options) (*uplink.Shipper, error) {
 	log := o.Log.With("lender", string(l.Name))
-	share := channels(l.Share)
+	may := newAllowance(l, zone, f.Standing)
 	var key evidence.PublicKey
 	if l.PublicKey != (configs.PublicKey{}) {
 		var err error
@@ -162,7 +162,7 @@ func newShipper(l *configs.Lender, f agent.Feed, o Options) (*uplink.Shipper, er
 		}
 	}
 	return uplink.New(uplink.Config{
-		Lender: string(l.Name), Log: f.Log, Suite: f.Suite, Grants: func(int64) []evidence.Channel { return share },
+		Lender: string(l.Name), Log: f.Log, Suite: f.Suite, Grants: may.grants, Stretch: may.stretch,
 		Key: key, Ack: uplink.AckPolicy(l.Ack),
 		Source: f.Source, Cursor: f.Cursor,
 		Logger: log,

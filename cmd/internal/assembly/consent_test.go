@@ -1,0 +1,65 @@
+package assembly
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/configs"
+	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+)
+
+// TestAllowance: channels both in the site file and in the consent, of its time,
+// and nothing after its end.
+func TestAllowance(t *testing.T) {
+	const day = 24 * time.Hour
+	begin := time.UnixMilli(evidencetest.Start).UTC()
+	grant := evidencetest.Consent() // energy and power, a year from Start, history one day
+	withdrawal := evidence.Consent{Record: evidence.ConsentRecord{Act: evidence.WithdrawConsent}}
+	l := configs.Lender{Share: []configs.Channel{configs.Energy, configs.Timing}}
+	dated := l
+	dated.From, dated.Until, dated.Expires = configs.Day(begin.AddDate(0, 0, 2).Format(time.DateOnly)), configs.Day(begin.AddDate(0, 0, 9).Format(time.DateOnly)), configs.Day(begin.AddDate(0, 0, 19).Format(time.DateOnly))
+	required := l
+	required.Consent = configs.Required
+	all := []evidence.Channel{evidence.Energy, evidence.Timing}
+	both := []evidence.Channel{evidence.Energy}
+	const most = math.MaxUint64
+	for name, c := range map[string]struct {
+		lender   configs.Lender
+		standing agent.Standing
+		now      time.Duration // since Start
+		at       time.Duration
+		want     []evidence.Channel
+		lo, hi   uint64
+	}{
+		"the site file alone":            {l, agent.Standing{}, day, day, all, 0, most},
+		"no record, and one is required": {required, agent.Standing{}, day, day, all, 0, 0},
+		"records were lost":              {l, agent.Standing{Lost: true}, day, day, all, 0, 0},
+		"granted":                        {l, agent.Standing{Consent: &grant, Leaf: 9, Since: 9}, day, day, both, 0, most},
+		"granted, required":              {required, agent.Standing{Consent: &grant, Leaf: 9, Since: 9}, day, day, both, 9, most},
+		"granted anew":                   {l, agent.Standing{Consent: &grant, Leaf: 12, Since: 9, Renewed: true}, day, day, both, 9, most},
+		"its history":                    {l, agent.Standing{Consent: &grant}, day, -day, both, 0, most},
+		"before its history":             {l, agent.Standing{Consent: &grant}, day, -day - 1e6, nil, 0, most},
+		"the last millisecond":           {l, agent.Standing{Consent: &grant}, 365*day - 1e6, 365*day - 1e6, both, 0, most},
+		"its time is over":               {l, agent.Standing{Consent: &grant}, 365 * day, 365 * day, nil, 0, 0},
+		"withdrawn":                      {l, agent.Standing{Consent: &withdrawal, Leaf: 20}, day, day, nil, 0, 21},
+		"withdrawn, required":            {required, agent.Standing{Consent: &withdrawal, Leaf: 20, Since: 9}, day, day, nil, 9, 21},
+		"before the site file's from":    {dated, agent.Standing{}, day, day, nil, 0, most},
+		"from":                           {dated, agent.Standing{}, 3 * day, 2 * day, all, 0, most},
+		"on the last day":                {dated, agent.Standing{}, 9 * day, 10*day - 1e6, all, 0, most},
+		"after the site file's until":    {dated, agent.Standing{}, 10 * day, 10 * day, nil, 0, most},
+		"expired":                        {dated, agent.Standing{Consent: &grant, Since: 3}, 20 * day, 5 * day, both, 0, 0},
+	} {
+		a := newAllowance(&c.lender, time.UTC, func() agent.Standing { return c.standing })
+		a.now = func() time.Time { return begin.Add(c.now) }
+		if got := a.grants(begin.Add(c.at).UnixMilli()); !slices.Equal(got, c.want) {
+			t.Errorf("%s: channels %v, want %v", name, got, c.want)
+		}
+		if lo, hi := a.stretch(); lo != c.lo || hi != c.hi {
+			t.Errorf("%s: leaves %d to %d, want %d to %d", name, lo, hi, c.lo, c.hi)
+		}
+	}
+}
