@@ -57,6 +57,7 @@ var may = map[string][]string{
 	"configs":                      {"configs/strict"},
 	"configs/strict":               {},
 	"cmd/internal/cli":             {},
+	"cmd/internal/words":           {"uplink/evidence"}, // what both ends show to people
 	"cmd/internal/scan":            {"drivers", "drivers/*"},
 	"cmd/internal/redecode":        {"drivers", "drivers/*", "uplink/evidence", "uplink/verify"},
 	"cmd/internal/broker":          {"configs", "uplink", "uplink/mqtt"},
@@ -64,7 +65,7 @@ var may = map[string][]string{
 	// by the agent's binary and the demo.
 	"cmd/internal/assembly": {"cmd/internal/broker", "agent", "agent/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
 	"cmd/tallystick":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*", "packaging"},
-	"cmd/tally-lender":      {"buffer/vfs", "cmd/internal/broker", "cmd/internal/cli", "cmd/internal/redecode", "configs", "configs/*", "drivers/profile", "uplink", "uplink/*"},
+	"cmd/tally-lender":      {"buffer/vfs", "cmd/internal/broker", "cmd/internal/cli", "cmd/internal/redecode", "cmd/internal/words", "configs", "configs/*", "drivers/profile", "uplink", "uplink/*"},
 	"cmd/tally-sim":         {"cmd/internal/cli", "drivers", "drivers/*"},
 	"cmd/tally-demo":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
 	"packaging":             {},
