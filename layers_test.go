@@ -79,6 +79,7 @@ var only = map[string][]string{
 	"github.com/kardianos/service":        {"cmd/tallystick"},
 	"github.com/miekg/pkcs11":             {"uplink/custody/pkcs11"},
 	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo"},
+	"github.com/mdp/qrterminal":           {"cmd/tallystick"},
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
 	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint", "uplink/custody/suite"},
 	"github.com/google/go-tpm":            {"uplink/custody/tpm"},

@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tallystick/tallystick/buffer/vfs"
@@ -212,4 +214,23 @@ func (s *sealer) request(name string) (gone bool, err error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+// Running reports whether a process that once took dir for its own still lives;
+// it may be another one with the same number.
+func Running(dir string) bool {
+	text, err := os.ReadFile(filepath.Join(dir, sealedDir, "lock"))
+	if err != nil {
+		return false
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return false
+	}
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return false
+	}
+	err = p.Signal(syscall.Signal(0))
+	return err == nil || errors.Is(err, os.ErrPermission)
 }

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tallystick/tallystick/configs/strict"
@@ -13,8 +14,8 @@ type Watch struct {
 	Key  string     `yaml:"key"`                  // file of the private key receipts are signed with
 	Connection
 	Directory string        `yaml:"directory"` // archive and state
-	Boxes     []Box         `yaml:"boxes" required:"true"`
-	Patience  time.Duration `yaml:"patience"` // how long a gap may stay open before it is reported
+	Boxes     []Box         `yaml:"boxes"`     // none before the first was accepted
+	Patience  time.Duration `yaml:"patience"`  // how long a gap may stay open before it is reported
 
 	File
 	Warnings []strict.Fault // what is allowed but ought to be looked at
@@ -90,4 +91,44 @@ func (c *checker) watch(w *Watch) {
 	}
 	c.path(&w.Key)
 	c.between("patience", &w.Patience, CodeTime, MinPatience, MaxPatience)
+}
+
+// AppendBox adds a box to the text of a lender's file, its comments kept. ok is
+// false where that is not to be had by adding lines after the last box.
+func AppendBox(path string, data []byte, name, key string) (text []byte, ok bool) {
+	before, err := ParseWatch(path, data)
+	if err != nil {
+		return nil, false
+	}
+	lines := strings.SplitAfter(string(data), "\n")
+	if len(before.Boxes) == 0 {
+		text = append(data[:len(data):len(data)], []byte("\nboxes:\n  - name: "+name+"\n    key: "+key+"\n")...)
+		return text, added(path, before, text, name, key)
+	}
+	pos := before.Position(&before.Boxes[len(before.Boxes)-1].Key)
+	first := before.Position(&before.Boxes[0])
+	if pos.Line < 1 || pos.Line > len(lines) || first.Line < 1 {
+		return nil, false
+	}
+	indent := strings.Repeat(" ", max(0, strings.Index(lines[first.Line-1], "-")))
+	at := pos.Line
+	for at < len(lines) && strings.HasPrefix(lines[at], indent+"  ") { // the rest of that box
+		at++
+	}
+	entry := indent + "- name: " + name + "\n" + indent + "  key: " + key + "\n"
+	if at > 0 && !strings.HasSuffix(lines[at-1], "\n") {
+		entry = "\n" + entry
+	}
+	text = []byte(strings.Join(lines[:at], "") + entry + strings.Join(lines[at:], ""))
+	return text, added(path, before, text, name, key)
+}
+
+// added reports whether text says what before said, and the box.
+func added(path string, before *Watch, text []byte, name, key string) bool {
+	after, err := ParseWatch(path, text)
+	if err != nil || len(after.Boxes) != len(before.Boxes)+1 {
+		return false
+	}
+	last := after.Boxes[len(after.Boxes)-1]
+	return string(last.Name) == name && last.Key.String() == key && after.Name == before.Name && after.Broker == before.Broker
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"strings"
 	"time"
@@ -16,10 +14,10 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/broker"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
-	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/lender"
 	"github.com/tallystick/tallystick/uplink/report"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -46,6 +44,9 @@ archive, and answers with signed receipts. Prints one line a leaf.
 				level = slog.LevelDebug
 			}
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			if len(w.Boxes) == 0 {
+				return &cli.Error{Exit: cli.Usage, Code: "E-714", Text: fmt.Sprintf("%s names no box yet", config), Hint: "take one in: tally-lender accept CLAIM, or write it below boxes:"}
+			}
 			l, err := newLender(w, printer(cmd.OutOrStdout(), asJSON), log)
 			if err != nil {
 				return err
@@ -64,15 +65,12 @@ archive, and answers with signed receipts. Prints one line a leaf.
 }
 
 func newLender(w *configs.Watch, show func(string, verify.Result), log *slog.Logger) (*lender.Lender, error) {
-	key, _, err := keyfile.Load(w.Key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &cli.Error{Exit: cli.Usage, Code: "E-502", Text: fmt.Sprintf("key file %s does not exist", w.Key), Hint: "make it: tally-lender keygen " + w.Key}
-	}
+	key, err := signer(w)
 	if err != nil {
 		return nil, err
 	}
 	cfg := lender.Config{
-		Name: string(w.Name), Key: evidence.NewEd25519Signer(key, "file"), Dir: w.Directory, Patience: w.Patience, Logger: log, OnWindow: show,
+		Name: string(w.Name), Key: key, Dir: w.Directory, Patience: w.Patience, Logger: log, OnWindow: show,
 		Dial: func(ctx context.Context) (uplink.Session, error) {
 			return broker.Dial(ctx, &w.Connection, "tally-lender-"+string(w.Name), nil, log)
 		},
@@ -121,6 +119,7 @@ type line struct {
 	Grade    string   `json:"grade"`
 	Reasons  []string `json:"reasons"`
 	Events   []event  `json:"events,omitempty"` // what happened besides measuring
+	Record   string   `json:"record,omitempty"` // what a record says, in words
 	Values   []value  `json:"values"`
 }
 
@@ -156,6 +155,9 @@ func printer(out io.Writer, asJSON bool) func(string, verify.Result) {
 		if r.Verdict == verify.Verified && r.Manifest != nil {
 			printEvents(out, r.Manifest.Events)
 		}
+		if s := recordWords(&r); s != "" {
+			fmt.Fprintf(out, "  leaf %d: %s\n", r.N, s)
+		}
 	}
 }
 
@@ -169,6 +171,7 @@ func toLine(box string, r verify.Result) line {
 			l.Events = append(l.Events, event{time.UnixMilli(e.At).UTC().Format(stamp), e.Kind, e.Subject, e.Quantity, e.Count})
 		}
 	}
+	l.Record = recordWords(&r)
 	if r.Window == nil {
 		return l
 	}
@@ -181,6 +184,15 @@ func toLine(box string, r verify.Result) line {
 		l.Values = append(l.Values, j)
 	}
 	return l
+}
+
+// recordWords is what a record says that was disclosed to this lender and holds
+// for people: consents, declarations, enrolments.
+func recordWords(r *verify.Result) string {
+	if r.Record == nil || !r.Verdict.Accepted() {
+		return ""
+	}
+	return words.Record(r.Type, r.Record, r.To)
 }
 
 // said is what happened in the product's two languages. A failed rule asks for

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -44,6 +45,7 @@ With --online each meter is also read once and each broker called.
 			if len(errs) > 0 {
 				return a.printAll(errs)
 			}
+			warnOfConsents(site, func(text, do string) { fmt.Fprintf(a.stderr, "%s\nhint: %s\n", text, do) })
 			fmt.Fprintf(a.stderr, "%s is in order: %s\n", a.config, summary(site))
 			if !online {
 				return nil
@@ -104,6 +106,10 @@ func (a *app) checkJSON(cmd *cobra.Command, online bool) error {
 		result.Faults = findings(faults)
 	} else {
 		result.Warnings = findings(site.Warnings)
+		warnOfConsents(site, func(text, do string) {
+			code, what, _ := strings.Cut(text, " ")
+			result.Warnings = append(result.Warnings, finding{File: a.config, Code: code, Message: what, Hint: do})
+		})
 		faults, errs := checkFiles(cmd.Context(), site, online)
 		if err := site.RenderFaults(a.stderr, faults); err != nil {
 			return err

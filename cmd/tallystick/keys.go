@@ -2,10 +2,8 @@ package main
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/mdp/qrterminal/v3"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -100,7 +99,7 @@ func (a *app) showKey(out io.Writer, site *configs.Site, keys *assembly.Keys) er
 	}
 	pinned, log := assembly.Pinned(site, keys)
 	fmt.Fprintln(out, pinned)
-	fmt.Fprintf(a.stderr, "fingerprint %s, kept in: %s\n", fingerprint(pinned), signer.Public().Custody)
+	fmt.Fprintf(a.stderr, "fingerprint %s, kept in: %s\n", words.Fingerprint(pinned), signer.Public().Custody)
 	if now := keys.Public(); now != pinned {
 		fmt.Fprintf(a.stderr, "in force now %s, after a rotation; lenders keep the one above\n", now)
 	}
@@ -112,18 +111,6 @@ func (a *app) showKey(out io.Writer, site *configs.Site, keys *assembly.Keys) er
 		fmt.Fprintf(a.stderr, "checkpoints, for witnesses: %s\n", vkey)
 	}
 	return err
-}
-
-// fingerprint is what two people read to each other on the telephone: SHA-256 of
-// the key as text, in groups of four.
-func fingerprint(k evidence.PublicKey) string {
-	sum := sha256.Sum256([]byte(k.String()))
-	digits := hex.EncodeToString(sum[:])
-	var groups []string
-	for i := 0; i < len(digits); i += 4 {
-		groups = append(groups, digits[i:i+4])
-	}
-	return strings.Join(groups, " ")
 }
 
 func newKeysRotateCommand(a *app) *cobra.Command {

@@ -56,6 +56,7 @@ sends signed evidence to the lenders the factory chose.
 	root.AddCommand(
 		newCheckCommand(a), newReadCommand(a), newRunCommand(a), newServiceCommand(a),
 		newLogCommand(a), newKeysCommand(a), newProfileCommand(),
+		newConsentCommand(a), newDeclareCommand(a), newEnrolCommand(a),
 		newDecodeCommand(a), newRawCommand(a), newScanCommand(a),
 	)
 	return root

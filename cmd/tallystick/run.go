@@ -70,6 +70,7 @@ func (a *app) agent(ctx context.Context, log *slog.Logger, lastGood string, decl
 	if err := site.SaveLastGood(dir); err != nil {
 		log.Warn("no copy of the site file is kept", "err", err)
 	}
+	warnOfConsents(site, logTo(log))
 	fmt.Fprintf(a.stderr, "%s, log %s\n%s\n", siteName(site), ag.LogID(), summary(site))
 	if err := ag.Run(ctx); err != nil {
 		return &historyError{Dir: dir, Err: err}

@@ -9,6 +9,17 @@ type Claim struct {
 	Site   string         `cbor:"4,keyasint"` // the pseudonym used in the evidence
 	Meters []ClaimedMeter `cbor:"5,keyasint"`
 	Issued int64          `cbor:"6,keyasint"` // Unix ms
+	// Opened is the key that opened the log, as text, where that is another than
+	// Key, after a rotation: lenders pin that one.
+	Opened string `cbor:"7,keyasint,omitempty"`
+}
+
+// Pin is the key a lender pins, and people compare.
+func (c *Claim) Pin() PublicKey {
+	if k, err := ParsePublicKey(c.Opened); err == nil {
+		return k
+	}
+	return c.Key.Key()
 }
 
 // ClaimedMeter is a meter as it was sealed.
@@ -82,6 +93,11 @@ func (c *Claim) validate() error {
 	}
 	if err := c.Key.validate(); err != nil {
 		return err
+	}
+	if c.Opened != "" {
+		if k, err := ParsePublicKey(c.Opened); err != nil || k == c.Key.Key() {
+			return malformed(where, "key that opened the log: %.60q", c.Opened)
+		}
 	}
 	for _, m := range c.Meters {
 		for _, s := range []string{m.Name, m.Profile, m.Serial, m.Seal} {

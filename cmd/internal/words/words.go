@@ -4,6 +4,7 @@
 package words
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strconv"
@@ -104,7 +105,7 @@ func Declaration(d *evidence.Declaration, leaf time.Time) string {
 	}[d.Kind]
 	s := fmt.Sprintf("declared: %s, %s - %s: %s", what, at(d.From), at(d.To), d.Text)
 	if d.Old != nil && d.New != nil {
-		s += fmt.Sprintf(" (%s: %s -> %s)", d.Meter, decimal(*d.Old), decimal(*d.New))
+		s += fmt.Sprintf(" (%s: %s -> %s)", d.Meter, Decimal(*d.Old), Decimal(*d.New))
 	}
 	if !leaf.IsZero() && d.From < leaf.UnixMilli() {
 		s += "; declared after it began / 事后申报"
@@ -127,7 +128,7 @@ func Record(t evidence.LeafType, r *evidence.Record, leaf time.Time) string {
 	case evidence.CommissioningLeaf:
 		if c, err := r.Commissioning(); err == nil {
 			if claim, err := evidence.OpenClaim(c.Claim); err == nil {
-				return fmt.Sprintf("enrolled / 登记: %s, %d meters / 块表, key %s", claim.Site, len(claim.Meters), Fingerprint(claim.Key.Key()))
+				return fmt.Sprintf("enrolled / 登记: %s, %d meters / 块表, key %s", claim.Site, len(claim.Meters), Fingerprint(claim.Pin()))
 			}
 		}
 	default:
@@ -136,10 +137,10 @@ func Record(t evidence.LeafType, r *evidence.Record, leaf time.Time) string {
 	return "a record this program cannot read / 无法识别的记录"
 }
 
-// Fingerprint is how people compare a key: SHA-256 of its bytes in hex, in
+// Fingerprint is how people compare a key: SHA-256 of its text form in hex, in
 // groups of four.
 func Fingerprint(k evidence.PublicKey) string {
-	sum := evidence.SuiteEd25519.Sum(k.Bytes())
+	sum := sha256.Sum256([]byte(k.String()))
 	h := hex.EncodeToString(sum[:])
 	var groups []string
 	for ; h != ""; h = h[4:] {
@@ -222,7 +223,8 @@ func span(ms uint64) string {
 	return strconv.FormatUint(ms/1000, 10) + " s"
 }
 
-func decimal(d evidence.Decimal) string {
+// Decimal is an exact number as people write it.
+func Decimal(d evidence.Decimal) string {
 	if d.Exp >= 0 {
 		return strconv.FormatInt(d.Coef, 10) + strings.Repeat("0", int(d.Exp))
 	}
