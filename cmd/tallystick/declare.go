@@ -64,6 +64,9 @@ included. Without --lender every lender of the site sees it.
 ` + cli.ExitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if from == "" || reason == "" {
+				return cli.UsageError("--from and --reason are needed")
+			}
 			site, err := a.load()
 			if err != nil {
 				return err
@@ -103,15 +106,10 @@ included. Without --lender every lender of the site sees it.
 	f.StringVar(&from, "from", "", "when it begins")
 	f.StringVar(&to, "to", "", "when it ends")
 	f.StringVar(&reason, "reason", "", "why, in your words")
-	_ = c.MarkFlagRequired("from")
-	_ = c.MarkFlagRequired("reason")
 	if kind.Exchange() {
 		f.StringVar(&meter, "meter", "", "the meter, by its name in the site file")
 		f.StringVar(&before, "old", "", "its last reading before, as displayed")
 		f.StringVar(&after, "new", "", "its first reading after, as displayed")
-		for _, name := range []string{"meter", "old", "new"} {
-			_ = c.MarkFlagRequired(name)
-		}
 	}
 	return c
 }
