@@ -62,6 +62,8 @@ type storedConsent struct {
 	Leaf    uint64
 	Since   uint64
 	Renewed bool
+
+	consent evidence.Consent // what Record says
 }
 
 // openConsents takes up the consents of a log. They are usable beside an error,
@@ -109,9 +111,10 @@ func (c *consents) load() (known bool, err error) {
 		return false, nil // of a history that was put away
 	}
 	for lender, k := range s.Lenders {
-		if _, err := consentOf(k.Record); err != nil {
+		if k.consent, err = consentOf(k.Record); err != nil {
 			return false, fmt.Errorf("consents: %s: lender %s: %w", name, lender, err)
 		}
+		s.Lenders[lender] = k
 	}
 	if s.Lenders == nil {
 		s.Lenders = fresh.Lenders
@@ -155,15 +158,13 @@ func (c *consents) note(n uint64, q Request) {
 	if err != nil || r.For == "" {
 		return // it is shown as it is, and has no effect
 	}
-	k := storedConsent{Record: slices.Clone(r.Body), Leaf: n, Since: n}
+	k := storedConsent{Record: slices.Clone(r.Body), Leaf: n, Since: n, consent: now}
 	if before, known := c.state.Lenders[r.For]; known {
-		was, err := consentOf(before.Record)
-		ended := err != nil || was.ConsentTerms == nil || was.Term.Until <= now.Signed.At
-		switch {
-		case now.Record.Act == evidence.WithdrawConsent || !ended:
-			k.Since, k.Renewed = before.Since, before.Renewed
-		default:
+		was := &before.consent
+		if ended := was.ConsentTerms == nil || was.Term.Until <= now.Signed.At; ended && now.ConsentTerms != nil {
 			k.Renewed = true
+		} else {
+			k.Since, k.Renewed = before.Since, before.Renewed
 		}
 	}
 	c.state.Lenders[r.For] = k
@@ -177,11 +178,7 @@ func (c *consents) of(lender string) Standing {
 	if !known {
 		return Standing{Lost: c.state.Lost}
 	}
-	now, err := consentOf(k.Record)
-	if err != nil {
-		return Standing{Lost: true}
-	}
-	return Standing{Consent: &now, Leaf: k.Leaf, Since: k.Since, Renewed: k.Renewed}
+	return Standing{Consent: &k.consent, Leaf: k.Leaf, Since: k.Since, Renewed: k.Renewed}
 }
 
 // record has a record become leaf n, by write. Nobody learns of the leaf before

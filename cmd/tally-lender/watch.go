@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -145,7 +146,11 @@ const stamp = "2006-01-02T15:04:05.000Z07:00"
 
 func printer(out io.Writer, asJSON bool) func(string, verify.Result) {
 	enc := json.NewEncoder(out)
+	held := consents{}
 	return func(box string, r verify.Result) {
+		if note, any := held.beyond(&r); any {
+			r.Reasons = append(slices.Clone(r.Reasons), note)
+		}
 		if asJSON {
 			_ = enc.Encode(toLine(box, r)) // a closed stdout must not stop the receipts
 			return

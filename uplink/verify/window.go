@@ -33,6 +33,15 @@ func (w *Window) add(b *evidence.Block) {
 	}
 }
 
+// Channels are those it holds, ascending.
+func (w *Window) Channels() []evidence.Channel {
+	cs := make([]evidence.Channel, len(w.blocks))
+	for i := range w.blocks {
+		cs[i] = w.blocks[i].Channel
+	}
+	return cs
+}
+
 // Value is one sample of a verified window.
 type Value struct {
 	Channel         evidence.Channel
