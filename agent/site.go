@@ -6,6 +6,8 @@
 // is odd about it) -> recorder (record.go, the open window and its journal) ->
 // sealer (seal.go, the one writer of the log) -> feed (feed.go, what shippers
 // read). What lenders say comes the other way: shipper -> desk (desk.go) -> sealer.
+// What people decide on the box comes as files (request.go) -> sealer; what follows
+// from it for a lender is with the feed (consents.go).
 package agent
 
 import (

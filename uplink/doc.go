@@ -16,6 +16,10 @@
 // and its root is the root of the same leaves here. Everything else is counted
 // and reported, and changes nothing.
 //
+// What a lender may have at all is the factory's to say, and can end (Stretch,
+// Grants). Then the connection ends too, and the cursor goes along with the log, so
+// that nothing is kept for a lender that gets nothing.
+//
 // A record that cannot pass (it is too large for the broker, or the broker
 // hangs up on it again and again) is isolated: it is sent alone, reported, and
 // tried again at the slowest pace for as long as the box keeps it. It is not
