@@ -32,7 +32,7 @@ func (n *notices) see(lender string, e uplink.Event) {
 		n.news(lender, "")
 		log.Info("connected")
 		return
-	case uplink.Receipted, uplink.Resent, uplink.Replaying:
+	case uplink.Receipted, uplink.Resent:
 		log.Debug(string(e.Kind))
 		return
 	case uplink.Disconnected:

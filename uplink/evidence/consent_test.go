@@ -259,6 +259,18 @@ func TestStatementsRefuse(t *testing.T) {
 	if _, err := evidence.SignClaim(evidencetest.Signer(1), evidence.Claim{Site: "x", Meters: []evidence.ClaimedMeter{{Name: "m"}}}); err == nil {
 		t.Error("a ratio of zero is claimed")
 	}
+	rotated, err := evidence.SignClaim(evidencetest.Signer(2), evidence.Claim{Site: "x", Opened: evidencetest.PublicKey(1).String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := evidence.OpenClaim(rotated); err != nil || c.Pin() != evidencetest.PublicKey(1) {
+		t.Errorf("after a rotation the key to pin is %s, %v", c.Pin(), err)
+	}
+	for _, opened := range []string{"x", evidencetest.PublicKey(2).String()} {
+		if _, err := evidence.SignClaim(evidencetest.Signer(2), evidence.Claim{Site: "x", Opened: opened}); err == nil {
+			t.Errorf("%q opened the log: claimed", opened)
+		}
+	}
 	if _, err := evidence.SignAcceptance(evidencetest.Signer(9), claim, "Bank A", 1); err == nil {
 		t.Error("a name that is no name accepts")
 	}
