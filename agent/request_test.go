@@ -257,7 +257,7 @@ func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
 	})
 }
 
-// TestNobodyKnowsOfALeafBeforeItsEffect: a shipper that sees the leaf of a
+// TestNobodyKnowsOfALeafBeforeItsEffect: a shipper that is woken by the leaf of a
 // withdrawal finds the withdrawal.
 func TestNobodyKnowsOfALeafBeforeItsEffect(t *testing.T) {
 	s := testSite(t.TempDir(), &device{})
@@ -266,25 +266,34 @@ func TestNobodyKnowsOfALeafBeforeItsEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.led.close()
-	for version := uint64(1); version <= 20; version++ {
-		n := a.led.writer.N()
-		found := make(chan uint64)
-		go func() {
-			if err := a.Source().Wait(t.Context(), n); err != nil {
-				t.Error(err)
-			}
-			var got uint64
-			if st := a.Standing("bank-a"); st.Consent != nil {
-				got = st.Consent.Record.Version
-			}
-			found <- got
-		}()
-		leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.ChangeConsent, version))
-		if err := a.seal.requests(); err != nil {
-			t.Fatal(err)
+	body, err := evidence.EncodeRecord("bank-a", act(evidence.WithdrawConsent, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := parseRequest(append([]byte{byte(evidence.ConsentLeaf)}, body...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, found := a.led.writer.N(), make(chan Standing, 1)
+	err = a.led.consents.record(n, q, func() error {
+		if err := a.led.recordBody(q.Type, q.Record.Body); err != nil {
+			return err
 		}
-		if got := <-found; got != version {
-			t.Fatalf("leaf %d is there, the consent in force is version %d, want %d", n, got, version)
+		if err := a.Source().Wait(t.Context(), n); err != nil {
+			return err
 		}
+		go func() { found <- a.Standing("bank-a") }()
+		select {
+		case st := <-found:
+			t.Errorf("leaf %d is there, and the lender stands as before: %+v", n, st)
+		case <-time.After(50 * time.Millisecond):
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := <-found; st.Consent == nil || st.Leaf != n {
+		t.Errorf("%+v", st)
 	}
 }
