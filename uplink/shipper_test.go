@@ -388,8 +388,10 @@ func TestPoisonRecord(t *testing.T) {
 				if n := w.sent[11]; n < 3 || n > 3000 {
 					t.Fatalf("tried %d times in a day", n)
 				}
-				if n := w.sent[15]; n > 4 {
-					t.Fatalf("records behind it sent %d times: it was not isolated", n)
+				// How many go out with it before it is known depends on when the broker
+				// hangs up; afterwards none do.
+				if n := w.sent[15]; n > 12 || n*10 > w.sent[11] && f == hangUp {
+					t.Fatalf("records behind it sent %d times, it %d times: it was not isolated", n, w.sent[11])
 				}
 				w.mu.Lock()
 				w.fate = func(uint64, int) fate { return arrives } // the broker's limit was raised

@@ -108,7 +108,7 @@ func edits(t testing.TB) []edit {
 		{"recorded", "", key(31, func(r *rand.Rand, old any) any { return old.(uint64) + 1 })},
 		{"software", "", key(32, func(*rand.Rand, any) any { return "another" })},
 		{"reason", "", key(33, func(*rand.Rand, any) any { return "another" })},
-		{"step", "", key(34, func(r *rand.Rand, _ any) any { return []any{uint64(r.IntN(1 << 40)), uint64(0)} })},
+		{"step", "", key(34, func(r *rand.Rand, _ any) any { return []any{uint64(r.Int64N(1 << 40)), uint64(0)} })},
 		{"lost", "", key(40, func(*rand.Rand, any) any { return []any{[]any{uint64(2), uint64(2), "quota"}} })},
 		{"events", "", key(50, func(r *rand.Rand, _ any) any {
 			return []any{[]any{uint64(r.IntN(1 << 40)), "line_restored", "hall-a", "", uint64(1)}}

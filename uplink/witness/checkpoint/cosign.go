@@ -42,7 +42,7 @@ func Cosignatures(msg []byte, witnesses ...note.Verifier) ([]Cosignature, error)
 	for _, s := range n.Sigs {
 		at, err := fnote.CoSigV1Timestamp(s)
 		if err != nil || at.Unix() <= 0 || at.Unix() > lastTime {
-			return nil, fmt.Errorf("cosignature of %s: time %d, expected 1 to %d (tlog-cosignature)", s.Name, at.Unix(), lastTime)
+			return nil, fmt.Errorf("cosignature of %s: time %d, expected 1 to %d (tlog-cosignature)", s.Name, at.Unix(), int64(lastTime))
 		}
 		cs = append(cs, Cosignature{s.Name, s.Hash, at.UTC(), fmt.Sprintf("— %s %s\n", s.Name, s.Base64)})
 	}
