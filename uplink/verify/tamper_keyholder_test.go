@@ -111,7 +111,7 @@ func edits(t testing.TB) []edit {
 		{"step", "", key(34, func(r *rand.Rand, _ any) any { return []any{uint64(r.Int64N(1 << 40)), uint64(0)} })},
 		{"lost", "", key(40, func(*rand.Rand, any) any { return []any{[]any{uint64(2), uint64(2), "quota"}} })},
 		{"events", "", key(50, func(r *rand.Rand, _ any) any {
-			return []any{[]any{ur.Int64N(1 << 40), "line_restored", "hall-a", "", uint64(1)}}
+			return []any{[]any{uint64(r.Int64N(1 << 40)), "line_restored", "hall-a", "", uint64(1)}}
 		})},
 		{"note", "", key(60, func(*rand.Rand, any) any { return "another" })},
 
