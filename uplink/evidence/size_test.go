@@ -105,6 +105,55 @@ func TestBytesPerDay(t *testing.T) {
 	}
 }
 
+// TestFeedsPerDay measures a day of the feeds a lender may be granted, of 20
+// meters with 17 points each, every 10 s: payloads of the deliveries of 1,440
+// windows, and of one receipt with a nonce for each.
+func TestFeedsPerDay(t *testing.T) {
+	const meters, windows = 20, 24 * 60
+	f := evidencetest.NewFactory(meters, 0)
+	w, _ := factoryWriter(t, f)
+	feeds := []struct {
+		name     string
+		channels []evidence.Channel
+		most     int // bytes
+	}{
+		{"no channel", nil, 600_000},
+		{"energy", []evidence.Channel{evidence.Energy}, 1_400_000},
+		{"energy, power, timing", []evidence.Channel{evidence.Energy, evidence.Power, evidence.Timing}, 3_200_000},
+		{"all six channels", w.Dictionary().ChannelList(), 5_700_000},
+	}
+	sizes := make([]int, len(feeds))
+	for k := range windows {
+		d, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), f.Window(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, feed := range feeds {
+			shared, err := evidence.FilterDelivery(nil, d, evidence.Granted("bank-a", feed.channels), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes[i] += len(shared)
+		}
+	}
+	for i, feed := range feeds {
+		t.Logf("%s: %d bytes a day, %d a window", feed.name, sizes[i], sizes[i]/windows)
+		if sizes[i] > feed.most {
+			t.Errorf("%s: %d bytes a day, want at most %d", feed.name, sizes[i], feed.most)
+		}
+	}
+	stored := map[evidence.Channel]uint64{}
+	for _, ch := range w.Dictionary().ChannelList() {
+		stored[ch] = windows
+	}
+	r, err := evidence.SignReceipt(evidencetest.Signer(9), evidence.Receipt{Log: w.LogID(), N: windows, Channels: stored,
+		ReceivedAt: evidencetest.Start, Status: "ok", Nonce: make([]byte, 16)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("receipts: %d bytes each, %d for every window of a day", len(r), windows*len(r))
+}
+
 func BenchmarkSeal(b *testing.B) {
 	f := evidencetest.NewFactory(20, 1)
 	w, _ := factoryWriter(b, f)
