@@ -200,11 +200,27 @@ func TestReplayThroughALossyBroker(t *testing.T) {
 				honest(m)
 			}
 		}
+		began := time.Now()
 		got, sum, _ := replayed(t, b, s, 3, 20)
+		if d := time.Since(began); d > 15*time.Second {
+			t.Errorf("what was dropped was asked for after %v", d)
+		}
 		if got.Leaves != 18 || got.Missing != nil || sum.Verdict != verify.Verified || calls != 3 {
 			t.Errorf("%d leaves, missing %v, %s, %d requests", got.Leaves, got.Missing, sum.Verdict, calls)
 		}
 	})
+}
+
+// forged is a delivery with another signature.
+func forged(t *testing.T, s *evidencetest.Stream, n uint64) []byte {
+	t.Helper()
+	d, err := evidence.ParseDelivery(s.Deliveries[n])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bytes.Clone(s.Deliveries[n])
+	b[bytes.Index(b, d.Sign1)+len(d.Sign1)-1] ^= 1
+	return b
 }
 
 // What others put on the topic is left out; what the box signed and somebody
@@ -214,18 +230,9 @@ func TestReplayAmongStrangers(t *testing.T) {
 		s, other := evidencetest.NewStream(t, 1, 6), evidencetest.NewStream(t, 2, 6)
 		altered := bytes.Clone(s.Deliveries[4])
 		altered[len(altered)-1] ^= 1
-		forged, err := evidence.FilterDelivery(nil, s.Deliveries[3], func(evidence.RawBlock) bool { return true }, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := evidence.ParseDelivery(s.Deliveries[3])
-		if err != nil {
-			t.Fatal(err)
-		}
-		forged[bytes.Index(forged, d.Sign1)+len(d.Sign1)-1] ^= 1
 		b := newBoxSession(t, s)
 		b.answer = func(evidence.Message) {
-			for _, d := range [][]byte{[]byte("noise"), other.Deliveries[2], anchored(t, s, 2), forged, s.Deliveries[3], altered, s.Deliveries[5]} {
+			for _, d := range [][]byte{[]byte("noise"), other.Deliveries[2], anchored(t, s, 2), forged(t, s, 3), s.Deliveries[3], altered, s.Deliveries[5]} {
 				b.say(evidence.Topic(evidence.ReplayTopic, s.Writer.LogID(), "bank-a"), d)
 			}
 		}
@@ -318,10 +325,9 @@ func TestAsk(t *testing.T) {
 				t.Errorf("%+v", m)
 				return
 			}
-			altered := record(s, c.Nonce, 1)
-			altered = bytes.Clone(altered)
+			altered := bytes.Clone(record(s, c.Nonce, 1))
 			altered[len(altered)-1] ^= 1
-			for _, d := range [][]byte{record(s, [16]byte{1}, 2), record(other, c.Nonce, 3), altered, s.Deliveries[2], record(s, c.Nonce, 4)} {
+			for _, d := range [][]byte{record(s, [16]byte{1}, 2), record(other, c.Nonce, 3), altered, forged(t, s, 3), s.Deliveries[2], record(s, c.Nonce, 4)} {
 				b.say(evidence.Topic(evidence.DeliveryTopic, s.Writer.LogID(), "bank-a"), d)
 			}
 		}
