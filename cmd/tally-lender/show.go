@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/verdict"
 	"github.com/tallystick/tallystick/uplink/report"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -62,8 +63,8 @@ signed and of which the file has no sample: not given, or none was due.
 				return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has no leaf %d; it has %d to %d", args[0], leaf, sum.Lo, sum.Hi),
 					Hint: "the list of its leaves: tally-lender show " + args[0]}
 			}
-			printSummary(stderr, args[0], &sum)
-			return exitOf(sum.Verdict)
+			verdict.Print(stderr, args[0], &sum)
+			return verdict.Exit(sum.Verdict)
 		},
 	}
 	trust.flags(c)
