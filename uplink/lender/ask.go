@@ -46,10 +46,11 @@ const settled = 500 * time.Millisecond
 // Logs are those announced under the key of a box, oldest first: more than one
 // when the box has begun anew. ErrNoLog when none is, within the timeout.
 func (a *Asker) Logs(ctx context.Context, box evidence.PublicKey) ([]Announced, error) {
-	inbox, err := a.subscribe(ctx, 1, evidence.TopicFilter(evidence.MetaTopic, ""), evidence.TopicFilter(evidence.StateTopic, ""))
+	inbox, over, err := a.subscribe(ctx, evidence.TopicFilter(evidence.MetaTopic, ""), evidence.TopicFilter(evidence.StateTopic, ""))
 	if err != nil {
 		return nil, err
 	}
+	defer over()
 	found, states := map[evidence.LogID]Announced{}, map[evidence.LogID]string{}
 	wait := time.NewTimer(a.Timeout)
 	defer wait.Stop()
@@ -93,24 +94,27 @@ func (a *Asker) Logs(ctx context.Context, box evidence.PublicKey) ([]Announced, 
 	}
 }
 
-// subscribe has the messages of the topics come out of a channel until the
-// session ends.
-func (a *Asker) subscribe(ctx context.Context, qos byte, filters ...string) (<-chan message, error) {
-	inbox := make(chan message, batch)
-	ctx, cancel := context.WithTimeout(ctx, subscribeWait)
+// subscribe has the messages of the topics come out of a channel, until over is
+// called; then they pass by, so that nothing waits for a reader that has gone.
+func (a *Asker) subscribe(ctx context.Context, filters ...string) (_ <-chan message, over func(), err error) {
+	inbox, gone := make(chan message, batch), make(chan struct{})
+	over = func() { close(gone) }
+	waiting, cancel := context.WithTimeout(ctx, subscribeWait)
 	defer cancel()
 	for _, f := range filters {
-		err := a.Session.Subscribe(ctx, f, qos, func(topic string, payload []byte) {
+		err := a.Session.Subscribe(waiting, f, 1, func(topic string, payload []byte) {
 			select {
 			case inbox <- message{topic, payload}:
+			case <-gone:
 			case <-a.Session.Done():
 			}
 		})
 		if err != nil {
-			return nil, err
+			over()
+			return nil, nil, err
 		}
 	}
-	return inbox, nil
+	return inbox, over, nil
 }
 
 // stamp is the time of the next request.
@@ -147,10 +151,11 @@ func (a *Asker) Replay(ctx context.Context, log Announced, box evidence.PublicKe
 	if err != nil {
 		return Replayed{}, err
 	}
-	inbox, err := a.subscribe(ctx, 1, evidence.Topic(evidence.ReplayTopic, log.Log, a.Name))
+	inbox, over, err := a.subscribe(ctx, evidence.Topic(evidence.ReplayTopic, log.Log, a.Name))
 	if err != nil {
 		return Replayed{}, err
 	}
+	defer over()
 	r := &replaying{Asker: a, log: log.Log, channels: channels, v: v, inbox: inbox}
 	r.next, r.hi, r.take = lo, hi, take
 	if err := r.run(ctx); err != nil || r.got.Leaves == 0 {
@@ -324,10 +329,11 @@ func (a *Asker) Ask(ctx context.Context, log Announced, box evidence.PublicKey, 
 	if err != nil {
 		return Answered{}, err
 	}
-	inbox, err := a.subscribe(ctx, 1, evidence.Topic(evidence.MetaTopic, log.Log, ""), evidence.Topic(evidence.DeliveryTopic, log.Log, a.Name))
+	inbox, over, err := a.subscribe(ctx, evidence.Topic(evidence.MetaTopic, log.Log, ""), evidence.Topic(evidence.DeliveryTopic, log.Log, a.Name))
 	if err != nil {
 		return Answered{}, err
 	}
+	defer over()
 	nonce, err := a.Challenge(ctx, log.Log, reads)
 	if err != nil {
 		return Answered{}, err

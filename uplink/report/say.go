@@ -116,7 +116,7 @@ func recordText(r verify.Result, at func(int64) string) text {
 func Read(a *evidence.RegisterAnswer, l Lang) string { return readText(a).in(l) }
 
 func readText(a *evidence.RegisterAnswer) text {
-	what := fmt.Sprintf("%s %s 0x%04x+%d", a.Meter, tableName(a.Table), a.Address, a.Count)
+	what := fmt.Sprintf("%s %s 0x%04x+%d", a.Meter, Table(a.Table), a.Address, a.Count)
 	if a.Code != evidence.OK {
 		c := codeText(a.Code)
 		return text{what + " 无数据：" + c.zh, what + ": no data: " + c.en}
@@ -132,7 +132,8 @@ func readText(a *evidence.RegisterAnswer) text {
 	return same(fmt.Sprintf("%s = %s (%s)", what, strings.Join(hex, " "), strings.Join(numbers, " ")))
 }
 
-func tableName(t evidence.RegisterTable) string {
+// Table is the word for a table of Modbus in commands.
+func Table(t evidence.RegisterTable) string {
 	switch t {
 	case evidence.Coils:
 		return "coil"
