@@ -79,6 +79,11 @@ func (h *History) Standing(lender string) (Standing, error) {
 // Export writes leaves lo to hi, both included and with all channels, as a
 // bundle (SPEC.md, "Bundle"); raw frames only where that is wanted.
 func (h *History) Export(w io.Writer, lo, hi uint64, rawFrames bool) error {
+	return h.ExportBlocks(w, lo, hi, func(b evidence.RawBlock) bool { return rawFrames || b.Channel != evidence.RawFrames })
+}
+
+// ExportBlocks is Export with those blocks alone that keep lets pass.
+func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(evidence.RawBlock) bool) error {
 	meta, err := metaAt(h.log, lo)
 	if err != nil {
 		return err
@@ -100,21 +105,28 @@ func (h *History) Export(w io.Writer, lo, hi uint64, rawFrames bool) error {
 		if rec, err = h.log.Read(n, rec[:0]); err != nil {
 			return err
 		}
-		item := rec
-		if !rawFrames {
-			if filtered, err = evidence.FilterDelivery(filtered[:0], rec, notFrames, nil); err != nil {
-				return err
-			}
-			item = filtered
+		if filtered, err = evidence.FilterDelivery(filtered[:0], rec, keep, nil); err != nil {
+			return err
 		}
-		if err := b.Append(item); err != nil {
+		if err := b.Append(filtered); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func notFrames(b evidence.RawBlock) bool { return b.Channel != evidence.RawFrames }
+// Leaf takes apart what is stored of leaf n.
+func (h *History) Leaf(n uint64) (evidence.UnverifiedDelivery, error) {
+	rec, err := h.log.Read(n, nil)
+	if err != nil {
+		return evidence.UnverifiedDelivery{}, err
+	}
+	return evidence.ParseDelivery(rec)
+}
+
+// Receipted is, for each lender that was ever sent to, the first leaf without its
+// receipt, as of when the history was opened.
+func (h *History) Receipted() map[string]uint64 { return h.log.Cursors() }
 
 // Close lets go of the history.
 func (h *History) Close() error { return h.log.Close() }
