@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -49,22 +48,6 @@ func stretch(h *agent.History, from, to uint64) (lo, hi uint64, err error) {
 			Hint: "choose --from and --to within that"}
 	}
 	return lo, hi, nil
-}
-
-// lenderOf finds a lender of the site file.
-func lenderOf(site *configs.Site, name string) (*configs.Lender, error) {
-	var names []string
-	for i := range site.Lenders {
-		if string(site.Lenders[i].Name) == name {
-			return &site.Lenders[i], nil
-		}
-		names = append(names, string(site.Lenders[i].Name))
-	}
-	hint := "it has none"
-	if len(names) > 0 {
-		hint = "it has " + strings.Join(names, ", ")
-	}
-	return nil, &cli.Error{Exit: cli.Usage, Code: "E-701", Text: fmt.Sprintf("%s has no lender %q", site.Path, name), Hint: hint}
 }
 
 func newExportCommand(a *app) *cobra.Command {
