@@ -81,8 +81,6 @@ type box struct {
 	s     *evidencetest.Stream
 	grown chan struct{}
 	at    atomic.Uint64 // the lender's cursor
-
-	grants atomic.Pointer[[]evidence.Channel]
 }
 
 func newBox(t *testing.T, broker string, windows int) *box {
