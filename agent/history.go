@@ -79,11 +79,13 @@ func (h *History) Standing(lender string) (Standing, error) {
 // Export writes leaves lo to hi, both included and with all channels, as a
 // bundle (SPEC.md, "Bundle"); raw frames only where that is wanted.
 func (h *History) Export(w io.Writer, lo, hi uint64, rawFrames bool) error {
-	return h.ExportBlocks(w, lo, hi, func(b evidence.RawBlock) bool { return rawFrames || b.Channel != evidence.RawFrames })
+	keep := func(b evidence.RawBlock) bool { return rawFrames || b.Channel != evidence.RawFrames }
+	return h.ExportBlocks(w, lo, hi, func(int64) func(evidence.RawBlock) bool { return keep })
 }
 
-// ExportBlocks is Export with those blocks alone that keep lets pass.
-func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(evidence.RawBlock) bool) error {
+// ExportBlocks is Export with those blocks alone that keep lets pass, of a leaf
+// that begins at the Unix ms it is given.
+func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(at int64) func(evidence.RawBlock) bool) error {
 	meta, err := metaAt(h.log, lo)
 	if err != nil {
 		return err
@@ -105,7 +107,11 @@ func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(evidence.Ra
 		if rec, err = h.log.Read(n, rec[:0]); err != nil {
 			return err
 		}
-		if filtered, err = evidence.FilterDelivery(filtered[:0], rec, keep, nil); err != nil {
+		d, err := evidence.ParseDelivery(rec)
+		if err != nil {
+			return err
+		}
+		if filtered, err = evidence.FilterDelivery(filtered[:0], rec, keep(d.Manifest.Start), nil); err != nil {
 			return err
 		}
 		if err := b.Append(filtered); err != nil {

@@ -60,8 +60,9 @@ func newExportCommand(a *app) *cobra.Command {
 		Long: `Writes the leaves --from to --to, both included and with all channels, as a
 .tally bundle. Raw frames are left out unless --raw-frames asks for them; with
 them a lender can check the values of a dispute: tally-lender redecode. With
---lender exactly what that lender may have: the channels it is granted in the
-site file, and the records for it. It may run while the agent does.
+--lender exactly what that lender may have: the channels it is granted by the
+site file and the consent, and the records for it. It may run while the agent
+does.
 
 ` + cli.ExitCodes,
 		Args: cobra.NoArgs,
@@ -73,23 +74,32 @@ site file, and the records for it. It may run while the agent does.
 				return cli.UsageError("--lender and --raw-frames: choose one; a lender whose share: names raw-frames gets them with --lender")
 			}
 			return a.withHistory(func(site *configs.Site, h *agent.History) error {
-				export := func(w io.Writer, lo, hi uint64) error { return h.Export(w, lo, hi, rawFrames) }
+				lo, hi, err := stretch(h, from, to)
+				if err != nil {
+					return err
+				}
+				export := func(w io.Writer) error { return h.Export(w, lo, hi, rawFrames) }
 				if lender != "" {
 					l, err := lenderOf(site, lender)
 					if err != nil {
 						return err
 					}
-					export = func(w io.Writer, lo, hi uint64) error { return h.ExportBlocks(w, lo, hi, assembly.Keep(l)) }
-				}
-				lo, hi, err := stretch(h, from, to)
-				if err != nil {
-					return err
+					d, err := assembly.Disclose(site, l, h, lo, hi)
+					if err != nil {
+						return &historyError{Dir: site.Buffer.Directory, Err: err, Reading: true}
+					}
+					if d.Lo > d.Hi {
+						return &cli.Error{Exit: cli.Fault, Code: "E-418", Text: fmt.Sprintf("lender %s may have none of leaves %d to %d", lender, lo, hi),
+							Hint: "see what was consented to: tallystick consent show, and from:, until: and expires: of the lender in the site file"}
+					}
+					lo, hi = d.Lo, d.Hi
+					export = func(w io.Writer) error { return h.ExportBlocks(w, lo, hi, d.Keep) }
 				}
 				if lo > from {
-					fmt.Fprintf(a.stderr, "leaves before %d are no longer on this box; the bundle begins there\n", lo)
+					fmt.Fprintf(a.stderr, "leaves before %d are no longer on this box, or not for this lender; the bundle begins there\n", lo)
 				}
 				err = writeWhole(output, func(w io.Writer) error {
-					if err := export(w, lo, hi); err != nil {
+					if err := export(w); err != nil {
 						return &historyError{Dir: site.Buffer.Directory, Err: err, Reading: true}
 					}
 					return nil

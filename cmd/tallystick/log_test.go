@@ -17,8 +17,9 @@ import (
 )
 
 // storedHistory puts a history into the buffer of a site with two lenders: six windows, a
-// receipt of bank-a, an answer for bank-b; bank-a has confirmed leaves 0 to 4.
-func storedHistory(t *testing.T) (config string, s *evidencetest.Stream) {
+// receipt of bank-a, an answer for bank-b, and consents for it; bank-a has confirmed
+// leaves 0 to 4.
+func storedHistory(t *testing.T, consents ...evidence.Consent) (config string, s *evidencetest.Stream) {
 	t.Helper()
 	dir := t.TempDir()
 	s = evidencetest.NewStream(t, 1, 4)
@@ -48,6 +49,9 @@ func storedHistory(t *testing.T) (config string, s *evidencetest.Stream) {
 	record("bank-b", evidence.AnswerLeaf, map[int]any{1: [16]byte{1}, 2: []any{[]any{"press-1", 3, 0, 1, int64(evidencetest.Start), 0, []byte{1, 2}}}})
 	s.Window(t)
 	s.Window(t)
+	for i := range consents {
+		record("bank-b", evidence.ConsentLeaf, &consents[i])
+	}
 	log, _, err := buffer.Open(vfs.OS(), filepath.Join(dir, "box", "sealed"), buffer.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -157,41 +161,47 @@ func TestLogVerify(t *testing.T) {
 	}
 }
 
+// exported counts the blocks of an export by channel.
+func exported(t *testing.T, config string, leaves uint64, args ...string) map[evidence.Channel]int {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "x.tally")
+	if exit, _, stderr := logCommand(t, config, append([]string{"export", "-o", out}, args...)...); exit != 0 {
+		t.Fatalf("exit %d, %s", exit, stderr)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := verify.Bundle(bytes.NewReader(b), verify.Policy{Pinned: []evidence.PublicKey{evidencetest.PublicKey(1)}}, nil)
+	if err != nil || sum.Verdict != verify.Verified || sum.Leaves != leaves {
+		t.Fatalf("%+v, %v", sum, err)
+	}
+	r, err := evidence.NewBundleReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := map[evidence.Channel]int{}
+	for {
+		item, err := r.Next()
+		if err != nil {
+			return n
+		}
+		d, err := evidence.ParseDelivery(item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range d.Blocks {
+			n[b.Channel]++
+		}
+	}
+}
+
 // A lender's export holds its channels and its records, and nothing else.
 func TestLogExportForALender(t *testing.T) {
 	config, _ := storedHistory(t)
 	blocks := func(args ...string) map[evidence.Channel]int {
 		t.Helper()
-		out := filepath.Join(t.TempDir(), "x.tally")
-		if exit, _, stderr := logCommand(t, config, append([]string{"export", "-o", out}, args...)...); exit != 0 {
-			t.Fatalf("exit %d, %s", exit, stderr)
-		}
-		b, err := os.ReadFile(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum, err := verify.Bundle(bytes.NewReader(b), verify.Policy{Pinned: []evidence.PublicKey{evidencetest.PublicKey(1)}}, nil)
-		if err != nil || sum.Verdict != verify.Verified || sum.Leaves != 10 {
-			t.Fatalf("%+v, %v", sum, err)
-		}
-		r, err := evidence.NewBundleReader(bytes.NewReader(b))
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := map[evidence.Channel]int{}
-		for {
-			item, err := r.Next()
-			if err != nil {
-				return n
-			}
-			d, err := evidence.ParseDelivery(item)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, b := range d.Blocks {
-				n[b.Channel]++
-			}
-		}
+		return exported(t, config, 10, args...)
 	}
 	for name, want := range map[string]map[evidence.Channel]int{
 		"bank-a": {evidence.Energy: 6, evidence.Timing: 6, evidence.Records: 1},
@@ -205,11 +215,36 @@ func TestLogExportForALender(t *testing.T) {
 		t.Errorf("everything: %v", got)
 	}
 	out := filepath.Join(t.TempDir(), "x.tally")
-	if exit, _, stderr := logCommand(t, config, "export", "-o", out, "--lender", "bank-c"); exit != 2 || !strings.Contains(stderr, "E-701") || !strings.Contains(stderr, "bank-a, bank-b") {
+	if exit, _, stderr := logCommand(t, config, "export", "-o", out, "--lender", "bank-c"); exit != 2 || !strings.Contains(stderr, "E-701") {
 		t.Errorf("exit %d, %s", exit, stderr)
 	}
 	if exit, _, _ := logCommand(t, config, "export", "-o", out, "--lender", "bank-a", "--raw-frames"); exit != 2 {
 		t.Errorf("exit %d", exit)
+	}
+}
+
+// What the consent does not reach is not in the file either, and after its end
+// there is none.
+func TestLogExportFollowsTheConsent(t *testing.T) {
+	c := evidencetest.Consent()
+	c.Scope.Channels = []evidence.Channel{evidence.Energy, evidence.VoltageCurrent}
+	c.Scope.History = evidencetest.SmallMS
+	c.Term.From, c.Term.Until = evidencetest.Start+2*evidencetest.SmallMS, 4102444800000 // 2100
+	config, _ := storedHistory(t, c)
+	if got := exported(t, config, 11, "--lender", "bank-b"); got[evidence.VoltageCurrent] != 5 || got[evidence.Energy] != 0 || got[evidence.Records] != 2 {
+		t.Errorf("%v: the first of six windows is before what the consent reaches back to", got)
+	}
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte("share: [voltage-current],"), []byte("share: [voltage-current], expires: 2026-01-06,"), 1)
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "x.tally")
+	if exit, _, stderr := logCommand(t, config, "export", "-o", out, "--lender", "bank-b"); exit != 1 || !strings.Contains(stderr, "E-418") {
+		t.Errorf("exit %d, %s", exit, stderr)
 	}
 }
 
