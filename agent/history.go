@@ -79,6 +79,13 @@ func (h *History) Standing(lender string) (Standing, error) {
 // Export writes leaves lo to hi, both included and with all channels, as a
 // bundle (SPEC.md, "Bundle"); raw frames only where that is wanted.
 func (h *History) Export(w io.Writer, lo, hi uint64, rawFrames bool) error {
+	keep := func(b evidence.RawBlock) bool { return rawFrames || b.Channel != evidence.RawFrames }
+	return h.ExportBlocks(w, lo, hi, func(int64) func(evidence.RawBlock) bool { return keep })
+}
+
+// ExportBlocks is Export with those blocks alone that keep lets pass, of a leaf
+// that begins at the Unix ms it is given.
+func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(at int64) func(evidence.RawBlock) bool) error {
 	meta, err := metaAt(h.log, lo)
 	if err != nil {
 		return err
@@ -100,21 +107,32 @@ func (h *History) Export(w io.Writer, lo, hi uint64, rawFrames bool) error {
 		if rec, err = h.log.Read(n, rec[:0]); err != nil {
 			return err
 		}
-		item := rec
-		if !rawFrames {
-			if filtered, err = evidence.FilterDelivery(filtered[:0], rec, notFrames, nil); err != nil {
-				return err
-			}
-			item = filtered
+		d, err := evidence.ParseDelivery(rec)
+		if err != nil {
+			return err
 		}
-		if err := b.Append(item); err != nil {
+		if filtered, err = evidence.FilterDelivery(filtered[:0], rec, keep(d.Manifest.Start), nil); err != nil {
+			return err
+		}
+		if err := b.Append(filtered); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func notFrames(b evidence.RawBlock) bool { return b.Channel != evidence.RawFrames }
+// Leaf takes apart what is stored of leaf n.
+func (h *History) Leaf(n uint64) (evidence.UnverifiedDelivery, error) {
+	rec, err := h.log.Read(n, nil)
+	if err != nil {
+		return evidence.UnverifiedDelivery{}, err
+	}
+	return evidence.ParseDelivery(rec)
+}
+
+// Receipted is, for each lender that was ever sent to, the first leaf without its
+// receipt, as of when the history was opened.
+func (h *History) Receipted() map[string]uint64 { return h.log.Cursors() }
 
 // Close lets go of the history.
 func (h *History) Close() error { return h.log.Close() }

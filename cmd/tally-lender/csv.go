@@ -3,13 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/cmd/internal/verdict"
 	"github.com/tallystick/tallystick/uplink/report"
 )
 
@@ -29,12 +27,9 @@ leaves that do not verify are left out and counted.
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			filter := report.Filter{Meters: meters}
-			for _, name := range channels {
-				ch, err := channelOf(name)
-				if err != nil {
-					return err
-				}
-				filter.Channels = append(filter.Channels, ch)
+			var err error
+			if filter.Channels, err = channelsOf("channel", channels); err != nil {
+				return err
 			}
 			stderr := cmd.ErrOrStderr()
 			return writeWhole(output, cmd.OutOrStdout(), func(w io.Writer) error {
@@ -49,7 +44,7 @@ leaves that do not verify are left out and counted.
 				if err := table.Flush(); err != nil {
 					return err
 				}
-				printSummary(stderr, args[0], &sum)
+				verdict.Print(stderr, args[0], &sum)
 				fmt.Fprintf(stderr, "%d rows\n", table.Rows)
 				if table.Refused > 0 {
 					fmt.Fprintf(stderr, "left out: %d leaves that did not verify\n", table.Refused)
@@ -62,7 +57,7 @@ leaves that do not verify are left out and counted.
 						fmt.Fprintf(stderr, "no row is of meter %q; see the names with: tally-lender show %s --leaf 0\n", m, args[0])
 					}
 				}
-				return exitOf(sum.Verdict)
+				return verdict.Exit(sum.Verdict)
 			})
 		},
 	}
@@ -71,19 +66,4 @@ leaves that do not verify are left out and counted.
 	c.Flags().StringSliceVar(&channels, "channel", nil, "only these channels, by name or number")
 	c.Flags().StringSliceVar(&meters, "meter", nil, "only these meters")
 	return c
-}
-
-// channelOf reads a channel's name, as the table has it, or its number.
-func channelOf(name string) (evidence.Channel, error) {
-	if n, err := strconv.ParseUint(name, 10, 16); err == nil {
-		return evidence.Channel(n), nil
-	}
-	var names []string
-	for ch := evidence.Energy; ch <= evidence.RawFrames; ch++ {
-		if name == ch.String() {
-			return ch, nil
-		}
-		names = append(names, ch.String())
-	}
-	return 0, cli.UsageError("--channel %s: no such channel; there are %s", name, strings.Join(names, ", "))
 }

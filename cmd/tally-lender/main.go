@@ -37,7 +37,7 @@ bundle offline. Every verdict comes with its reasons.
 ` + cli.ExitCodes,
 		Version: version,
 	}
-	root.AddCommand(newKeygenCommand(), newWatchCommand(), newVerifyCommand(), newCSVCommand(), newShowCommand(), newCompareCommand(), newReportCommand(), newRedecodeCommand(), newWitnessCommand(), newAcceptCommand(), newCountersignCommand())
+	root.AddCommand(newKeygenCommand(), newWatchCommand(), newVerifyCommand(), newCSVCommand(), newShowCommand(), newCompareCommand(), newReplayCommand(), newChallengeCommand(), newStatusCommand(), newReportCommand(), newRedecodeCommand(), newWitnessCommand(), newAcceptCommand(), newCountersignCommand())
 	return cli.Execute(ctx, root, args, stdout, stderr, explain)
 }
 
@@ -47,6 +47,7 @@ func explain(err error) *cli.Error {
 	var (
 		file    *mqtt.FileError
 		connect *mqtt.ConnectError
+		lost    *mqtt.LostError
 		key     *keyfile.Error
 		format  *evidence.FormatError
 	)
@@ -55,6 +56,8 @@ func explain(err error) *cli.Error {
 		e.Code, e.Exit, e.Hint = "E-302", cli.Usage, file.Hint()
 	case errors.As(err, &connect):
 		e.Code, e.Hint = "E-301", connect.Hint()
+	case errors.As(err, &lost):
+		e.Code, e.Hint = "E-307", "try again; if it happens again and again, see why the broker hangs up"
 	case errors.As(err, &key):
 		e.Code, e.Exit, e.Hint = "E-501", cli.Usage, key.Fix
 	case errors.Is(err, evidence.ErrVersion):

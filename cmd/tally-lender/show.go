@@ -1,16 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/uplink/report"
-	"github.com/tallystick/tallystick/uplink/verify"
+	"github.com/tallystick/tallystick/cmd/internal/verdict"
 )
 
 func newShowCommand() *cobra.Command {
@@ -30,40 +26,23 @@ signed and of which the file has no sample: not given, or none was due.
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
-			one := cmd.Flags().Changed("leaf")
-			found := false
-			if !one && !asJSON {
-				if _, err := io.WriteString(out, report.ListHead); err != nil {
-					return err
-				}
+			list := verdict.Listing{Out: out, JSON: asJSON}
+			if cmd.Flags().Changed("leaf") {
+				list.Leaf = &leaf
 			}
-			sum, err := trust.check(args[0], nil, stderr, func(r verify.Result) error {
-				switch {
-				case one && r.N != leaf:
-					return nil
-				case one && asJSON:
-					found = true
-					return report.WriteLeafJSON(out, r)
-				case one:
-					found = true
-					return report.WriteLeaf(out, r, time.Local)
-				}
-				l := report.Describe(r)
-				if asJSON {
-					return json.NewEncoder(out).Encode(l)
-				}
-				_, err := io.WriteString(out, l.Line(time.Local))
+			if err := list.Begin(); err != nil {
 				return err
-			})
+			}
+			sum, err := trust.check(args[0], nil, stderr, list.Add)
 			if err != nil {
 				return err
 			}
-			if one && !found {
+			if list.Leaf != nil && !list.Found {
 				return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has no leaf %d; it has %d to %d", args[0], leaf, sum.Lo, sum.Hi),
 					Hint: "the list of its leaves: tally-lender show " + args[0]}
 			}
-			printSummary(stderr, args[0], &sum)
-			return exitOf(sum.Verdict)
+			verdict.Print(stderr, args[0], &sum)
+			return verdict.Exit(sum.Verdict)
 		},
 	}
 	trust.flags(c)

@@ -3,15 +3,13 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/verdict"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -47,7 +45,7 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 			}
 			var events []evidence.Happening
 			sum, err := trust.check(args[0], nil, cmd.ErrOrStderr(), func(r verify.Result) error {
-				if r.Manifest != nil && len(events) < mostEvents {
+				if r.Manifest != nil && len(events) < verdict.MostEvents {
 					events = append(events, r.Manifest.Events...)
 				}
 				return nil
@@ -60,23 +58,14 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 					return err
 				}
 			}
-			printSummary(cmd.ErrOrStderr(), args[0], &sum)
-			printEvents(cmd.ErrOrStderr(), events)
-			return exitOf(sum.Verdict)
+			verdict.Print(cmd.ErrOrStderr(), args[0], &sum)
+			verdict.PrintEvents(cmd.ErrOrStderr(), events)
+			return verdict.Exit(sum.Verdict)
 		},
 	}
 	trust.flags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the summary as JSON on stdout")
 	return c
-}
-
-// mostEvents bounds how many events of a bundle are shown.
-const mostEvents = 1000
-
-func printEvents(w io.Writer, events []evidence.Happening) {
-	for _, e := range events {
-		fmt.Fprintf(w, "  %s %s: %s\n", time.UnixMilli(e.At).Local().Format(time.DateTime), e.Subject, said(e))
-	}
 }
 
 func open(path string) (*os.File, error) {
@@ -92,28 +81,4 @@ func open(path string) (*os.File, error) {
 		return nil, &cli.Error{Exit: cli.Environment, Code: "E-412", Text: path + ": is a directory", Hint: "name the .tally file to check"}
 	}
 	return f, nil
-}
-
-func printSummary(w io.Writer, file string, s *verify.Summary) {
-	fmt.Fprintf(w, "%s: %s (%s), grade %s; log %s, leaves %d to %d, %d windows, %d readings\n",
-		file, s.Verdict, s.Verdict.Chinese(), s.Grade, s.Log, s.Lo, s.Hi, s.Windows, s.Readings)
-	for _, r := range s.Reasons {
-		fmt.Fprintf(w, "  - %s\n    %s\n", r.En, r.Zh)
-	}
-	for _, r := range s.Assumptions {
-		fmt.Fprintf(w, "  ? %s\n    %s\n", r.En, r.Zh)
-	}
-}
-
-// exitOf is the exit code of a verdict.
-func exitOf(v verify.Verdict) error {
-	switch v {
-	case verify.Verified:
-		return nil
-	case verify.Gap:
-		return &cli.Error{Exit: cli.Fault}
-	case verify.Unreadable:
-		return &cli.Error{Exit: cli.Environment}
-	}
-	return &cli.Error{Exit: cli.NotVerified}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/broker"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/verdict"
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink"
@@ -109,19 +110,26 @@ func logEvent(log *slog.Logger, e lender.Event) {
 
 // line is one line of --json. Value is an exact decimal string, or null.
 type line struct {
-	Log      string   `json:"log"`
-	Box      string   `json:"box"`
-	N        uint64   `json:"n"`
-	Type     string   `json:"type"`
-	From     string   `json:"from"`
-	To       string   `json:"to"`
-	Readings int      `json:"readings"`
-	Verdict  string   `json:"verdict"`
-	Grade    string   `json:"grade"`
-	Reasons  []string `json:"reasons"`
-	Events   []event  `json:"events,omitempty"` // what happened besides measuring
-	Record   string   `json:"record,omitempty"` // what a record says, in words
-	Values   []value  `json:"values"`
+	Log      string     `json:"log"`
+	Box      string     `json:"box"`
+	N        uint64     `json:"n"`
+	Type     string     `json:"type"`
+	From     string     `json:"from"`
+	To       string     `json:"to"`
+	Readings int        `json:"readings"`
+	Verdict  string     `json:"verdict"`
+	Grade    string     `json:"grade"`
+	Reasons  []string   `json:"reasons"`
+	Says     *bilingual `json:"says,omitempty"`   // of a leaf without readings, times in UTC
+	Events   []event    `json:"events,omitempty"` // what happened besides measuring
+	Record   string     `json:"record,omitempty"` // what a record says, in words
+	Values   []value    `json:"values"`
+}
+
+// bilingual is one text in both languages.
+type bilingual struct {
+	En string `json:"en"`
+	Zh string `json:"zh"`
 }
 
 // event is one happening of an events leaf (SPEC.md section 4.1).
@@ -157,11 +165,13 @@ func printer(out io.Writer, asJSON bool) func(string, verify.Result) {
 		}
 		fmt.Fprintf(out, "%s %s %-8s %6d  %s  %s %s  %s %4d readings  %s\n", r.From.Local().Format(time.DateTime), box, r.Type, r.N,
 			r.Verdict, r.Verdict.Chinese(), r.Grade, r.To.Sub(r.From), r.Readings, strings.Join(texts(r.Reasons), "; "))
-		if r.Verdict == verify.Verified && r.Manifest != nil {
-			printEvents(out, r.Manifest.Events)
-		}
 		if s := recordWords(&r); s != "" {
 			fmt.Fprintf(out, "  leaf %d: %s\n", r.N, s)
+		} else if en := report.Say(r, report.English, time.Local); en != "" {
+			fmt.Fprintf(out, "  %s\n  %s\n", en, report.Say(r, report.Chinese, time.Local))
+		}
+		if r.Verdict == verify.Verified && r.Manifest != nil {
+			verdict.PrintEvents(out, r.Manifest.Events)
 		}
 	}
 }
@@ -177,6 +187,9 @@ func toLine(box string, r verify.Result) line {
 		}
 	}
 	l.Record = recordWords(&r)
+	if en := report.Say(r, report.English, time.UTC); en != "" && l.Record == "" {
+		l.Says = &bilingual{en, report.Say(r, report.Chinese, time.UTC)}
+	}
 	if r.Window == nil {
 		return l
 	}
@@ -198,22 +211,6 @@ func recordWords(r *verify.Result) string {
 		return ""
 	}
 	return words.Record(r.Type, r.Record, r.To)
-}
-
-// said is what happened in the product's two languages. A failed rule asks for
-// an explanation; it accuses nobody.
-func said(e evidence.Happening) string {
-	words := report.Event(e.Kind, report.English)
-	if zh := report.Event(e.Kind, report.Chinese); zh != words {
-		words += " / " + zh
-	}
-	if e.Quantity != "" {
-		words += ": " + e.Quantity
-	}
-	if e.Count > 1 {
-		words += fmt.Sprintf(" (%d times)", e.Count)
-	}
-	return words
 }
 
 func texts(rs []verify.Reason) []string {

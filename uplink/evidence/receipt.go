@@ -52,16 +52,30 @@ func SignReceipt(key Signer, r Receipt) ([]byte, error) {
 // OpenReceipt returns the receipt in b when pub signed it: ErrSignature when
 // it did not, a *FormatError when b is no receipt.
 func OpenReceipt(pub PublicKey, b []byte) (Receipt, error) {
-	const where = "receipt"
-	e, err := parseEnvelope(where, b)
+	e, err := parseEnvelope("receipt", b)
 	if err != nil {
 		return Receipt{}, err
 	}
 	if err := e.verify(pub); err != nil {
 		return Receipt{}, err
 	}
+	return decodeReceipt(e.payload)
+}
+
+// UnverifiedReceipt is what b says, whoever signed it: for showing, not for
+// believing.
+func UnverifiedReceipt(b []byte) (Receipt, error) {
+	e, err := parseEnvelope("receipt", b)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return decodeReceipt(e.payload)
+}
+
+func decodeReceipt(payload []byte) (Receipt, error) {
+	const where = "receipt"
 	var w wireReceipt
-	if err := unmarshal(where, e.payload, &w); err != nil {
+	if err := unmarshal(where, payload, &w); err != nil {
 		return Receipt{}, err
 	}
 	if (w.N == nil) != (w.Root == nil) || !text(w.Status) || !instant(w.ReceivedAt) {
@@ -72,5 +86,5 @@ func OpenReceipt(pub PublicKey, b []byte) (Receipt, error) {
 	if w.Nonce != nil {
 		r.Nonce = w.Nonce[:]
 	}
-	return r, canonical(where, e.payload, r.wire())
+	return r, canonical(where, payload, r.wire())
 }

@@ -89,9 +89,16 @@ func (c *Challenge) validate() error {
 		return malformed(where, "%d reads, want 1 to %d", len(c.Reads), MaxReads)
 	}
 	for _, r := range c.Reads {
-		if r.Meter == "" || !text(r.Meter) || r.Table < Coils || r.Table > InputRegisters || r.Count == 0 || r.Count > MaxReadCount || r.Address+r.Count > 1<<16 {
-			return malformed(where, "%d of table %d from %d of meter %.40q: want 1 to %d below 65536", r.Count, r.Table, r.Address, r.Meter, MaxReadCount)
+		if err := r.validate(where); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func (r *RegisterRead) validate(where string) error {
+	if r.Meter == "" || !text(r.Meter) || r.Table < Coils || r.Table > InputRegisters || r.Count == 0 || r.Count > MaxReadCount || r.Address > 1<<16-r.Count {
+		return malformed(where, "%d of table %d from %d of meter %.40q: want 1 to %d below 65536", r.Count, r.Table, r.Address, r.Meter, MaxReadCount)
 	}
 	return nil
 }

@@ -159,6 +159,7 @@ func (b *boxLog) accept(payload []byte, r verify.Result, now time.Time) {
 	if b.hole.hi != 0 && b.v.N() > b.hole.hi {
 		if b.hole.reported {
 			b.event(Event{Kind: Filled, Hi: b.hole.hi})
+			b.archive.filled()
 		}
 		b.hole = hole{}
 	}
@@ -181,6 +182,7 @@ func (b *boxLog) losePatience(now time.Time) {
 	if h := &b.hole; h.hi != 0 && !h.reported && now.Sub(h.since) >= b.patience {
 		h.reported = true
 		b.event(Event{Kind: Waiting, Lo: b.v.N(), Hi: h.hi})
+		b.archive.waits(Waited{Lo: b.v.N(), Hi: h.hi, Since: h.since})
 		b.owe(gapStatus)
 	}
 	if a := b.altered; a.delivery != nil && a.n == b.v.N() && now.Sub(a.since) >= b.patience {

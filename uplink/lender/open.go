@@ -84,6 +84,11 @@ func (l *Lender) openLog(box Box, id evidence.LogID) error {
 	if err := b.replay(first); err != nil {
 		return err
 	}
+	if w := a.waited(); w != nil && w.Hi >= b.v.N() {
+		b.hole = hole{hi: w.Hi, since: w.Since, reported: true}
+	} else if w != nil {
+		a.filled()
+	}
 	l.logs[id] = b
 	return nil
 }

@@ -251,6 +251,7 @@ func WriteLeaf(w io.Writer, r verify.Result, zone *time.Location) error {
 		p.window(r, zone)
 	case r.Record != nil:
 		p.line("  record     for %q (\"\" is for all), %d bytes", r.Record.For, len(r.Record.Content))
+		p.line("             - %s\n               %s", Say(r, English, zone), Say(r, Chinese, zone))
 	case r.Type.Record() && r.Manifest != nil:
 		p.line("  record     its content is not in this file: it is for another lender, or was not given")
 	}

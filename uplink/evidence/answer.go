@@ -1,0 +1,85 @@
+package evidence
+
+// Answer is the content of an answer record (RECORDS.md): what a box read for a
+// challenge.
+type Answer struct {
+	Nonce [16]byte         // of the challenge
+	Reads []RegisterAnswer // one for each of its reads, in its order
+}
+
+// RegisterAnswer is what came of one read.
+type RegisterAnswer struct {
+	RegisterRead
+	At   int64 // Unix ms by the box's clock
+	Code Code
+	Data []byte // as on the wire: two bytes a register, big-endian, or packed bits; empty unless Code is OK
+}
+
+// Registers are the numbers in Data, nil for coils and discrete inputs.
+func (a *RegisterAnswer) Registers() []uint16 {
+	if a.Table != HoldingRegisters && a.Table != InputRegisters {
+		return nil
+	}
+	rs := make([]uint16, len(a.Data)/2)
+	for i := range rs {
+		rs[i] = uint16(a.Data[2*i])<<8 | uint16(a.Data[2*i+1])
+	}
+	return rs
+}
+
+// wireRegisterAnswer is RegisterAnswer as the flat array it is sent as.
+type wireRegisterAnswer struct {
+	_       struct{} `cbor:",toarray"`
+	Meter   string
+	Table   RegisterTable
+	Address uint64
+	Count   uint64
+	At      int64
+	Code    Code
+	Data    []byte
+}
+
+type wireAnswer struct {
+	Nonce [16]byte             `cbor:"1,keyasint"`
+	Reads []wireRegisterAnswer `cbor:"2,keyasint"`
+}
+
+// Answer reads the content of an answer record.
+func (r *Record) Answer() (Answer, error) {
+	const where = "answer"
+	var w wireAnswer
+	if err := r.Decode(&w); err != nil {
+		return Answer{}, err
+	}
+	if len(w.Reads) == 0 || len(w.Reads) > MaxReads {
+		return Answer{}, malformed(where, "%d reads, want 1 to %d", len(w.Reads), MaxReads)
+	}
+	a := Answer{Nonce: w.Nonce}
+	for _, e := range w.Reads {
+		g := RegisterAnswer{RegisterRead: RegisterRead{Meter: e.Meter, Table: e.Table, Address: e.Address, Count: e.Count}, At: e.At, Code: e.Code, Data: e.Data}
+		if err := g.validate(); err != nil {
+			return Answer{}, err
+		}
+		a.Reads = append(a.Reads, g)
+	}
+	return a, nil
+}
+
+// validate refuses data that are not as long as what was asked for.
+func (a *RegisterAnswer) validate() error {
+	const where = "answer"
+	if err := a.RegisterRead.validate(where); err != nil {
+		return err
+	}
+	want := 2 * a.Count
+	if a.Table == Coils || a.Table == DiscreteInputs {
+		want = (a.Count + 7) / 8
+	}
+	if a.Code != OK {
+		want = 0
+	}
+	if a.At < 0 || a.Code > lastCode || uint64(len(a.Data)) != want {
+		return malformed(where, "code %d with %d bytes for %d of table %d, want %d", a.Code, len(a.Data), a.Count, a.Table, want)
+	}
+	return nil
+}
