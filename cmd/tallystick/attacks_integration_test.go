@@ -3,14 +3,19 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/verify"
 )
 
 // verifyPy is the second verifier of evidence, in Python.
@@ -242,5 +247,119 @@ func removeLog(t *testing.T, b *box) {
 		if err := os.RemoveAll(filepath.Join(b.history(), dir)); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// setBack is when, after its start, and by how many seconds the clock of the box
+// below is set back.
+const (
+	setBackAfter = 5 * time.Second
+	setBackBy    = 3600
+)
+
+// timeTraveller is the agent's binary with a wall clock that is set back while it
+// runs, and nothing else changed: it is built with that in the one place of
+// Go's library where the wall clock is read. (libfaketime does nothing for a
+// program that does without libc.)
+func timeTraveller(t *testing.T) string {
+	t.Helper()
+	root := strings.TrimSpace(output(t, "go", "env", "GOROOT"))
+	original := filepath.Join(root, "src", "time", "time.go")
+	source, err := os.ReadFile(original)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const place = "\tmono -= startNano\n\tsec +="
+	if strings.Count(string(source), place) != 1 {
+		t.Fatalf("%s reads the clock in another way than this test knows", original)
+	}
+	dir := t.TempDir()
+	patched, overlay, binary := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "tallystick")
+	write(t, patched, strings.Replace(string(source), place, fmt.Sprintf("\tmono -= startNano\n\tif mono > %d {\n\t\tsec -= %d\n\t}\n\tsec +=", setBackAfter, setBackBy), 1))
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{original: patched}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, overlay, string(replace))
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-overlay", overlay, "-o", binary, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return binary
+}
+
+// The clock of the box is set back by an hour, to tell some time twice.
+func TestIntegrationAttackClockSetBack(t *testing.T) {
+	t.Parallel()
+	traveller := timeTraveller(t)
+	b, k := onDefaultBroker(t)
+	key := b.key()
+	watch := k.watch(key)
+	run := start(t, traveller, "run", "--config", b.site())
+	eventually(t, 30*time.Second, "the lender's screen says that the clock was set back", func() bool {
+		return strings.Contains(strings.Join(watch.output(), ""), "the box's clock was set back")
+	})
+	confirmed(t, 1, watch)
+	run.stop(t)
+	watch.stop(t)
+	for line := range strings.Lines(strings.Join(watch.output(), "")) {
+		if strings.Contains(line, "the box's clock was set back") && !regexp.MustCompile(`verified  核验通过 C .* the window begins 1h0m\d*s before the end of the one before: `).MatchString(line) {
+			t.Errorf("the screen says %q", line)
+		}
+	}
+
+	archive := k.archive(b.log())
+	steps := 0
+	for _, d := range deliveries(t, archive) {
+		if s := d.Manifest.Step; s != nil {
+			steps++
+			if by := s.Before - s.After; by < (setBackBy-2)*1000 || by > (setBackBy+2)*1000 {
+				t.Errorf("leaf %d: the clock went back by %d ms, it was set back by %d s", d.Manifest.N, by, setBackBy)
+			}
+		}
+	}
+	if steps != 1 {
+		t.Errorf("%d clock step leaves", steps)
+	}
+	v := judged(t, 0, archive, "--config", k.config())
+	if v.Verdict != "verified" || v.Grade != "C" || !slices.ContainsFunc(v.Reasons, func(r verify.Reason) bool { return r.Code == "clock-backwards" }) {
+		t.Errorf("%+v", v)
+	}
+
+	// Meanwhile no poll was left out; there is one a second.
+	f, err := os.Open(b.export("all.tally"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	pinned, err := evidence.ParsePublicKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var begin, last time.Time
+	_, err = verify.Bundle(f, verify.Policy{Pinned: []evidence.PublicKey{pinned}}, func(r verify.Result) {
+		if begin.IsZero() {
+			begin = r.From
+		}
+		if r.Window == nil {
+			return
+		}
+		for p := range r.Window.Values() {
+			if p.Quantity != "energy_import" {
+				continue
+			}
+			at := p.Time
+			if at.Before(begin) {
+				at = at.Add(setBackBy * time.Second)
+			}
+			if !last.IsZero() && at.Sub(last) > 1500*time.Millisecond {
+				t.Errorf("no poll for %v after %v", at.Sub(last), last)
+			}
+			last = at
+		}
+	})
+	if err != nil || last.IsZero() {
+		t.Fatalf("polls until %v, %v", last, err)
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/drivers/sim"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/verify"
 )
 
 // box is a gateway with one meter: the real binary on a site file in dir, its
@@ -145,14 +146,13 @@ func (k *creditor) archive(log evidence.LogID) string {
 
 // verdict is what tally-lender verify --json says.
 type verdict struct {
-	Verdict  string           `json:"verdict"`
-	Log      string           `json:"log"`
-	Leaves   int              `json:"leaves"`
-	Windows  int              `json:"windows"`
-	Readings int              `json:"readings"`
-	Grade    string           `json:"grade"`
-	Grades   map[string]int   `json:"grade_counts"`
-	Reasons  []map[string]any `json:"reasons"`
+	Verdict  string          `json:"verdict"`
+	Log      string          `json:"log"`
+	Leaves   int             `json:"leaves"`
+	Readings int             `json:"readings"`
+	Grade    string          `json:"grade"`
+	Grades   map[string]int  `json:"grade_counts"`
+	Reasons  []verify.Reason `json:"reasons"`
 }
 
 func judged(t *testing.T, code int, args ...string) (v verdict) {
