@@ -70,9 +70,9 @@ func (p *poller) run(ctx context.Context) error {
 			return p.close()
 		}
 		now := time.Now()
-		if wall := now.Round(0).Sub(begin.Round(0)); (wall - now.Sub(begin)).Abs() > clockStep {
-			p.log.Warn("the clock was set", "line", p.line.Name, "by", wall-now.Sub(begin))
-			plan.Rebase(now)
+		if by := now.Round(0).Sub(begin.Round(0)) - now.Sub(begin); by.Abs() > clockStep {
+			p.log.Warn("the clock was set", "line", p.line.Name, "by", by)
+			plan.Shift(by)
 			begin = now
 			continue
 		}

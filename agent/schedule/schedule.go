@@ -51,12 +51,12 @@ func (p *Plan) Done(i int, now time.Time) (skipped int) {
 	return skipped
 }
 
-// Rebase tells the plan that the wall clock was set: everything becomes due on
-// the new grid. Without it a clock set back would hold every entry until the
-// old time returns.
-func (p *Plan) Rebase(now time.Time) {
-	for i, iv := range p.interval {
-		p.due[i] = grid(now.UnixNano(), iv)
+// Shift tells the plan that the wall clock was set by that much. What is due
+// stays due at the same instant, and comes back to the grid with its next poll:
+// whoever sets the clock again and again does not keep a meter from being read.
+func (p *Plan) Shift(by time.Duration) {
+	for i := range p.due {
+		p.due[i] += int64(by)
 	}
 }
 

@@ -34,12 +34,24 @@ func TestPollsLieOnTheGrid(t *testing.T) {
 	}
 }
 
-func TestClockSetBackDoesNotStopPolling(t *testing.T) {
-	p := New(at(1_000_000), []time.Duration{time.Second})
+// The clock is set back just when two meters are due: both are asked, then they
+// are on the grid of the new time.
+func TestClockSetLosesNoPoll(t *testing.T) {
+	p := New(at(1_000_000), []time.Duration{time.Second, time.Second})
 	p.Done(0, at(1_000_000))
-	p.Rebase(at(500))
-	if _, due := p.Next(); due.UnixMilli() != 1000 {
-		t.Fatalf("due %d after the clock was set to 500 ms, want 1000", due.UnixMilli())
+	p.Done(1, at(1_000_000))
+	p.Shift(at(500).Sub(at(1_001_000)))
+	for range 2 {
+		i, due := p.Next()
+		if due.UnixMilli() != 500 {
+			t.Fatalf("meter %d is due at %d, want 500, the instant it was due before", i, due.UnixMilli())
+		}
+		if skipped := p.Done(i, at(510)); skipped != 0 {
+			t.Fatalf("meter %d: %d polls passed over", i, skipped)
+		}
+	}
+	if i, due := p.Next(); due.UnixMilli() != 1000 {
+		t.Fatalf("meter %d is due at %d, want 1000", i, due.UnixMilli())
 	}
 }
 

@@ -102,7 +102,7 @@ func explain(err error) *cli.Error {
 		if other.Has != "" {
 			e.Code = "E-503"
 		}
-		e.Hint = fmt.Sprintf("put this box's own key file back from your backup. Without it this history cannot go on: move %s and %s to a safe place and start again; a new history begins, and each lender must be given its key",
+		e.Hint = fmt.Sprintf("put this box's own key file back from your backup. Without it this history cannot go on: move %s and %s to a safe place and start with tallystick run --declare-loss; a new history begins, and each lender must be given its key",
 			filepath.Join(other.Dir, "sealed"), filepath.Join(other.Dir, "open"))
 	case errors.As(err, &path) && errors.Is(err, fs.ErrPermission):
 		e.Code, e.Text = "E-408", fmt.Sprintf("%s %s: user %d may not", path.Op, path.Path, os.Getuid())
@@ -121,7 +121,7 @@ func explain(err error) *cli.Error {
 
 // newHistory is what to do about a history that cannot go on.
 func newHistory(dir string) string {
-	return fmt.Sprintf("nothing was changed, and lenders keep what they have confirmed. Move %s and %s to a safe place, leave the key file, and start again: a new history begins under the same key. Never put back an older copy: lenders would see a forked history",
+	return fmt.Sprintf("nothing was changed, and lenders keep what they have confirmed. Move %s and %s to a safe place, leave the key file, and start with tallystick run --declare-loss: a new history begins under the same key and says so. Never put back an older copy: lenders would see a forked history",
 		filepath.Join(dir, "sealed"), filepath.Join(dir, "open"))
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -234,6 +235,15 @@ func sameDecimal(a, b string) bool {
 
 func readBundle(t *testing.T, path string) (ms []evidence.Manifest) {
 	t.Helper()
+	for _, d := range deliveries(t, path) {
+		ms = append(ms, d.Manifest)
+	}
+	return ms
+}
+
+// deliveries takes a bundle apart.
+func deliveries(t *testing.T, path string) (ds []evidence.UnverifiedDelivery) {
+	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -246,15 +256,15 @@ func readBundle(t *testing.T, path string) (ms []evidence.Manifest) {
 	for {
 		b, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return ms
+			return ds
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := evidence.ParseDelivery(b)
+		d, err := evidence.ParseDelivery(bytes.Clone(b)) // b is the reader's
 		if err != nil {
 			t.Fatal(err)
 		}
-		ms = append(ms, d.Manifest)
+		ds = append(ds, d)
 	}
 }

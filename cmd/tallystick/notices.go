@@ -90,7 +90,7 @@ func lenderNotice(k uplink.EventKind) (code, what, hint string) {
 			"compare public_key: of this lender with what tally-lender keygen printed there; if it is right, somebody else writes to its topics"
 	case uplink.LenderAhead:
 		return "E-315", "the lender has more of this history than this box: an older copy of the directory was put back, or the storage lost data",
-			"stop the agent and keep the directory; going on would fork the history. Move sealed and open away, leave the key file, and start again: a new history begins"
+			"stop the agent and keep the directory; going on would fork the history. Move sealed and open away, leave the key file, and start with tallystick run --declare-loss: a new history begins and says so"
 	case uplink.HistoryDiffers:
 		return "E-316", "the lender has another history than this box under the same name: two boxes use one key, or an older copy was put back",
 			"stop the agent, find the other box or copy, and tell the lender; both histories are proof"

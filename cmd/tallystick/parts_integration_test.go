@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -146,15 +147,19 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// mosquitto starts a broker with its default limits on port.
-func mosquitto(t testing.TB, port int) *process {
+// mosquitto starts a broker with its default limits on port, for everybody
+// unless lines of its configuration say otherwise.
+func mosquitto(t testing.TB, port int, lines ...string) *process {
 	t.Helper()
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
 		path = "/usr/sbin/mosquitto"
 	}
 	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
-	write(t, conf, fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\n", port))
+	if lines == nil {
+		lines = []string{"allow_anonymous true"}
+	}
+	write(t, conf, fmt.Sprintf("listener %d 127.0.0.1\n%s\n", port, strings.Join(lines, "\n")))
 	p := start(t, path, "-c", conf)
 	eventually(t, 10*time.Second, "mosquitto listens", func() bool {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -176,12 +181,22 @@ func write(t testing.TB, path, text string) {
 // output runs a command to its end and returns its stdout.
 func output(t testing.TB, name string, args ...string) string {
 	t.Helper()
+	stdout, _ := exits(t, 0, name, args...)
+	return stdout
+}
+
+// exits runs a command to its end, which must have the exit code.
+func exits(t testing.TB, code int, name string, args ...string) (stdout, stderr string) {
+	t.Helper()
 	cmd := exec.Command(name, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %v: %v\n%s", filepath.Base(name), args, err, stderr.String())
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
 	}
-	return string(out)
+	if got := cmd.ProcessState.ExitCode(); got != code {
+		t.Fatalf("%s %v: exit %d, want %d\n%s%s", filepath.Base(name), args, got, code, out.String(), errs.String())
+	}
+	return out.String(), errs.String()
 }

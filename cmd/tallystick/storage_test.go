@@ -163,7 +163,7 @@ func TestMistake16StateFileDamaged(t *testing.T) {
 	cut := func(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:min(n, len(b))] } }
 	zero := func(n int) func([]byte) []byte { return func(b []byte) []byte { clear(b[:n]); return b } }
 	const (
-		stopped = "tallystick: hint: nothing was changed, and lenders keep what they have confirmed. Move DIR/box/sealed and DIR/box/open to a safe place, leave the key file, and start again: a new history begins under the same key. Never put back an older copy: lenders would see a forked history\n"
+		stopped = "tallystick: hint: nothing was changed, and lenders keep what they have confirmed. Move DIR/box/sealed and DIR/box/open to a safe place, leave the key file, and start with tallystick run --declare-loss: a new history begins under the same key and says so. Never put back an older copy: lenders would see a forked history\n"
 		goesOn  = `do="the agent goes on; where readings are missing lenders see a gap. Copy the directory, and replace the card or disk if this comes back (dmesg)"` + "\n"
 		restore = "tallystick: hint: restore the file from your backup; with a new key the other side must accept you again\n"
 	)
@@ -266,7 +266,7 @@ func TestMistake16StateFileDamaged(t *testing.T) {
 	})
 }
 
-const otherKey = "tallystick: hint: put this box's own key file back from your backup. Without it this history cannot go on: move DIR/box/sealed and DIR/box/open to a safe place and start again; a new history begins, and each lender must be given its key\n"
+const otherKey = "tallystick: hint: put this box's own key file back from your backup. Without it this history cannot go on: move DIR/box/sealed and DIR/box/open to a safe place and start with tallystick run --declare-loss; a new history begins, and each lender must be given its key\n"
 
 // newerVersion makes the head of a segment one of format version 2
 // (buffer/README.md: magic 8, version 4, their CRC-32C 4).

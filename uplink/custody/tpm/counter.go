@@ -93,13 +93,17 @@ func (c *Counter) Increment() (uint64, error) {
 // Certify has the attestation key sign the counter's value together with
 // qualifying; counter.Verify checks what it returns.
 func (c *Counter) Certify(qualifying [32]byte) (attest, signature []byte, err error) {
-	rsp, err := tpm2.NVCertify{
-		SignHandle:     c.ak.auth(),
-		AuthHandle:     c.auth(),
-		NVIndex:        c.index(),
-		QualifyingData: tpm2.TPM2BData{Buffer: qualifying[:]},
-		Size:           counter.Size,
-	}.Execute(c.ak.tpm)
+	var rsp *tpm2.NVCertifyResponse
+	err = c.ak.use(func(h tpm2.AuthHandle) (err error) {
+		rsp, err = tpm2.NVCertify{
+			SignHandle:     h,
+			AuthHandle:     c.auth(),
+			NVIndex:        c.index(),
+			QualifyingData: tpm2.TPM2BData{Buffer: qualifying[:]},
+			Size:           counter.Size,
+		}.Execute(c.ak.tpm)
+		return err
+	})
 	if err != nil {
 		return nil, nil, c.failed("certify", err)
 	}

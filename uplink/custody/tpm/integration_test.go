@@ -198,12 +198,19 @@ func TestOwnerPassword(t *testing.T) {
 	}
 }
 
-// A TPM without resource manager holds three objects; whoever leaks one shows.
+// A TPM without resource manager holds three objects; whoever leaks one shows,
+// and so does who needs all its keys in it at once.
 func TestNothingStaysLoaded(t *testing.T) {
 	tpm := newChip(t).dial()
 	dir := t.TempDir()
+	var open []custody.Key
 	for i := range 10 {
-		key := must(tpm.Create(filepath.Join(dir, fmt.Sprint(i))))(t)
+		open = append(open, must(tpm.Create(filepath.Join(dir, fmt.Sprint(i))))(t))
+	}
+	for _, key := range open {
+		if sig := must(key.Sign(nil))(t); !suite.VerifyES256(key.Public(), nil, sig) {
+			t.Fatal("signature refused")
+		}
 		if err := key.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -35,6 +35,9 @@ type TPM struct {
 	device string
 	mu     sync.Mutex
 	t      transport.TPMCloser
+	// room is held while keys are loaded: a TPM has memory for three, and an
+	// emulator no resource manager that swaps them.
+	room sync.Mutex
 }
 
 // Dial opens the TPM at device: a resource-managed character device, on Linux
@@ -86,7 +89,7 @@ func (t *TPM) Create(path string) (custody.Key, error) {
 
 // Replace is keyfile.Replace. With the file erased the TPM cannot load the key
 // again; who kept a copy of the file can, in this TPM, until its owner clears
-// it. A loaded key stays loaded until its Close.
+// it. A key that is open can be used until its Close.
 func (t *TPM) Replace(path, by string) error { return keyfile.Replace(path, by) }
 
 type signingKey struct{ *key }
@@ -94,11 +97,15 @@ type signingKey struct{ *key }
 // Sign signs with TPM2_Sign; some hundred milliseconds on a real chip.
 func (k *signingKey) Sign(message []byte) ([]byte, error) {
 	digest := sha256.Sum256(message)
-	rsp, err := tpm2.Sign{
-		KeyHandle:  k.auth(),
-		Digest:     tpm2.TPM2BDigest{Buffer: digest[:]},
-		Validation: tpm2.TPMTTKHashCheck{Tag: tpm2.TPMSTHashCheck, Hierarchy: tpm2.TPMRHNull},
-	}.Execute(k.tpm)
+	var rsp *tpm2.SignResponse
+	err := k.use(func(h tpm2.AuthHandle) (err error) {
+		rsp, err = tpm2.Sign{
+			KeyHandle:  h,
+			Digest:     tpm2.TPM2BDigest{Buffer: digest[:]},
+			Validation: tpm2.TPMTTKHashCheck{Tag: tpm2.TPMSTHashCheck, Hierarchy: tpm2.TPMRHNull},
+		}.Execute(k.tpm)
+		return err
+	})
 	if err != nil {
 		return nil, k.tpm.failed("sign", err)
 	}
@@ -131,27 +138,43 @@ func (t *TPM) CreateAttestationKey(path string) (*AttestationKey, error) {
 	return &AttestationKey{k}, nil
 }
 
-// key is a key loaded into the TPM.
+// key is a key of the TPM. Between uses it lies here, encrypted by the TPM.
 type key struct {
-	tpm    *TPM
-	handle tpm2.TPMHandle
-	name   tpm2.TPM2BName
-	pub    []byte
+	tpm     *TPM
+	context *tpm2.TPMSContext // nil after Close
+	name    tpm2.TPM2BName
+	pub     []byte
 }
 
 // Public returns x||y, 64 bytes.
 func (k *key) Public() []byte { return k.pub }
 
-// Close unloads the key from the TPM; its file stays.
+// Close forgets the key; its file stays.
 func (k *key) Close() error {
-	if err := k.tpm.flush(k.handle); err != nil {
-		return k.tpm.failed("unload a key", err)
-	}
+	k.tpm.room.Lock()
+	defer k.tpm.room.Unlock()
+	k.context = nil
 	return nil
 }
 
-func (k *key) auth() tpm2.AuthHandle {
-	return tpm2.AuthHandle{Handle: k.handle, Name: k.name, Auth: tpm2.PasswordAuth(nil)}
+// use loads the key for as long as f runs.
+func (k *key) use(f func(tpm2.AuthHandle) error) error {
+	k.tpm.room.Lock()
+	defer k.tpm.room.Unlock()
+	if k.context == nil {
+		return errors.New("the key is closed")
+	}
+	loaded, err := tpm2.ContextLoad{Context: *k.context}.Execute(k.tpm)
+	if err != nil {
+		return err
+	}
+	err = f(auth(loaded.LoadedHandle, k.name))
+	return errors.Join(err, k.tpm.flush(loaded.LoadedHandle))
+}
+
+// auth is a loaded object as commands name it.
+func auth(h tpm2.TPMHandle, name tpm2.TPM2BName) tpm2.AuthHandle {
+	return tpm2.AuthHandle{Handle: h, Name: name, Auth: tpm2.PasswordAuth(nil)}
 }
 
 func (t *TPM) flush(h tpm2.TPMHandle) error {
@@ -211,14 +234,11 @@ func (p purpose) check(public *tpm2.TPMTPublic) ([]byte, error) {
 }
 
 func (t *TPM) create(path string, p purpose) (*key, error) {
-	parent, err := t.storageRoot()
-	if err != nil {
-		return nil, err
-	}
-	made, err := tpm2.Create{ParentHandle: parent.auth(), InPublic: tpm2.New2B(p.template())}.Execute(t)
-	if ferr := t.flush(parent.handle); err == nil {
-		err = ferr
-	}
+	var made *tpm2.CreateResponse
+	err := t.below(func(parent tpm2.AuthHandle) (err error) {
+		made, err = tpm2.Create{ParentHandle: parent, InPublic: tpm2.New2B(p.template())}.Execute(t)
+		return err
+	})
 	if err != nil {
 		return nil, t.failed("make a "+string(p), err)
 	}
@@ -261,39 +281,46 @@ func (t *TPM) open(path string, p purpose) (*key, error) {
 		return nil, unusable("the key in it %v", err)
 	}
 
-	parent, err := t.storageRoot()
-	if err != nil {
-		return nil, err
-	}
-	loaded, err := tpm2.Load{ParentHandle: parent.auth(), InPrivate: w.private, InPublic: w.public}.Execute(t)
-	ferr := t.flush(parent.handle)
+	k := &key{tpm: t, pub: pub}
+	err = t.below(func(parent tpm2.AuthHandle) error {
+		loaded, err := tpm2.Load{ParentHandle: parent, InPrivate: w.private, InPublic: w.public}.Execute(t)
+		if err != nil {
+			return err
+		}
+		k.name = loaded.Name
+		saved, err := tpm2.ContextSave{SaveHandle: loaded.ObjectHandle}.Execute(t)
+		if err == nil {
+			k.context = &saved.Context
+		}
+		return errors.Join(err, t.flush(loaded.ObjectHandle))
+	})
 	if errors.Is(err, tpm2.TPMRCIntegrity) {
 		return nil, unusable("its key is not one of TPM %s as it is now: it was made in another, or this one was cleared", t.device)
-	}
-	if err == nil {
-		err = ferr
 	}
 	if err != nil {
 		return nil, t.failed("load key file "+path, err)
 	}
-	return &key{tpm: t, handle: loaded.ObjectHandle, name: loaded.Name, pub: pub}, nil
+	return k, nil
 }
 
-// storageRoot makes the storage root key of the owner hierarchy: the same one
+// below runs f with the storage root key of the owner hierarchy: the same one
 // each time, from the TPM's seed, by the template of the TCG's Provisioning
 // Guidance section 7.5.1 with an empty unique field, as the format of the key
-// files has it. The caller flushes it.
-func (t *TPM) storageRoot() (*key, error) {
+// files has it.
+func (t *TPM) below(f func(parent tpm2.AuthHandle) error) error {
+	t.room.Lock()
+	defer t.room.Unlock()
 	template := tpm2.ECCSRKTemplate
 	template.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{})
 	rsp, err := tpm2.CreatePrimary{
-		PrimaryHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
+		PrimaryHandle: auth(tpm2.TPMRHOwner, tpm2.TPM2BName{}),
 		InPublic:      tpm2.New2B(template),
 	}.Execute(t)
 	if err != nil {
-		return nil, t.failed("make the storage root key (the owner hierarchy must have no password)", err)
+		return fmt.Errorf("make the storage root key (the owner hierarchy must have no password): %w", err)
 	}
-	return &key{tpm: t, handle: rsp.ObjectHandle, name: rsp.Name}, nil
+	err = f(auth(rsp.ObjectHandle, rsp.Name))
+	return errors.Join(err, t.flush(rsp.ObjectHandle))
 }
 
 // raw is an ECDSA signature as r||s; a TPM may leave out leading zeros.
