@@ -15,7 +15,7 @@
 //	{box}/{log id}/leaves          32-byte leaf hash of each index from the header's first one on; zero = not known
 //	{box}/{log id}/state           where the verifier stood, and at which byte of the archive
 //	{box}/{log id}/altered         SHA-256 of each delivery that was kept although its blocks do not fit
-//	{box}/{log id}/fraud/          pairs of deliveries that prove two histories
+//	{box}/{log id}/forks/          pairs of deliveries that prove two histories
 //	{box}/{log id}/cut-{offset}    bytes that could not be read when the archive was opened
 //
 // The archive is the truth; leaves and state can be deleted and come back from
