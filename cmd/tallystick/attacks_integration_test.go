@@ -61,7 +61,7 @@ func TestIntegrationForkedBox(t *testing.T) {
 	}
 
 	tally := binary(t, "tally-lender")
-	proof := filepath.Join(t.TempDir(), "x.fraud")
+	proof := filepath.Join(t.TempDir(), "x.fork")
 	_, says := exits(t, 4, tally, "compare", bankA.archive(log), bankB.archive(log), "--key", key, "--proof", proof)
 	if !strings.HasPrefix(says, "forked (分叉): the box signed two different leaves with index ") || !strings.Contains(says, "proof in "+proof) {
 		t.Errorf("compare says %q", says)
@@ -75,10 +75,10 @@ func TestIntegrationForkedBox(t *testing.T) {
 	}
 }
 
-// proofs are the files of frauds beside an archive.
+// proofs are the files that prove forks, beside an archive.
 func (k *creditor) proofs(log evidence.LogID) []string {
 	k.t.Helper()
-	found, err := filepath.Glob(filepath.Join(filepath.Dir(k.archive(log)), "fraud", "*.fraud"))
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(k.archive(log)), "forks", "*.fork"))
 	if err != nil {
 		k.t.Fatal(err)
 	}

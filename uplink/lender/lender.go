@@ -16,7 +16,8 @@
 //	{box}/{log id}/state           where the verifier stood, and at which byte of the archive
 //	{box}/{log id}/altered         SHA-256 of each delivery that was kept although its blocks do not fit
 //	{box}/{log id}/waiting         leaves waited for although later ones have come, only while there are some
-//	{box}/{log id}/fraud/          pairs of deliveries that prove two histories
+//	{box}/{log id}/times           16 bytes a leaf: when it came, and the newest nonce it answers was given out, Unix ms
+//	{box}/{log id}/forks/          proofs that the box has signed two histories (SPEC.md section 10.1)
 //	{box}/{log id}/cut-{offset}    bytes that could not be read when the archive was opened
 //
 // The archive is the truth; leaves and state can be deleted and come back from
