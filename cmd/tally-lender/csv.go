@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/cmd/internal/verdict"
+	"github.com/tallystick/tallystick/cmd/internal/outcome"
 	"github.com/tallystick/tallystick/uplink/report"
 )
 
@@ -44,7 +44,7 @@ leaves that do not verify are left out and counted.
 				if err := table.Flush(); err != nil {
 					return err
 				}
-				verdict.Print(stderr, args[0], &sum)
+				outcome.Print(stderr, args[0], &sum)
 				fmt.Fprintf(stderr, "%d rows\n", table.Rows)
 				if table.Refused > 0 {
 					fmt.Fprintf(stderr, "left out: %d leaves that did not verify\n", table.Refused)
@@ -57,7 +57,7 @@ leaves that do not verify are left out and counted.
 						fmt.Fprintf(stderr, "no row is of meter %q; see the names with: tally-lender show %s --leaf 0\n", m, args[0])
 					}
 				}
-				return verdict.Exit(sum.Verdict)
+				return outcome.Exit(sum.Verdict)
 			})
 		},
 	}

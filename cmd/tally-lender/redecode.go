@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/outcome"
 	"github.com/tallystick/tallystick/cmd/internal/redecode"
-	"github.com/tallystick/tallystick/cmd/internal/verdict"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -67,7 +67,7 @@ the bundle does not verify, 3 no bundle.
 					return err
 				}
 			}
-			verdict.Print(cmd.ErrOrStderr(), args[0], &sum)
+			outcome.Print(cmd.ErrOrStderr(), args[0], &sum)
 			for _, m := range found {
 				printMeter(cmd.ErrOrStderr(), m)
 			}
@@ -119,5 +119,5 @@ func exitOfMeters(v verify.Verdict, meters []*redecode.Meter) error {
 	case v == verify.Verified && !covered:
 		return &cli.Error{Exit: cli.Fault}
 	}
-	return verdict.Exit(v)
+	return outcome.Exit(v)
 }

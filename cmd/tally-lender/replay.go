@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/cmd/internal/verdict"
+	"github.com/tallystick/tallystick/cmd/internal/outcome"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/lender"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -116,7 +116,7 @@ func judge(cmd *cobra.Command, config, output string, got *lender.Replayed) erro
 	if err != nil {
 		return err
 	}
-	verdict.Print(stderr, output, &sum)
+	outcome.Print(stderr, output, &sum)
 	fmt.Fprintf(stderr, "%d leaves came, %d to %d\n", got.Leaves, got.Header.Lo, got.Header.Hi)
 	for _, m := range got.Missing {
 		fmt.Fprintf(stderr, "leaves %d to %d did not come\n", m.Lo, m.Hi)
@@ -124,7 +124,7 @@ func judge(cmd *cobra.Command, config, output string, got *lender.Replayed) erro
 	if got.Strange > 0 {
 		fmt.Fprintf(stderr, "left out: %d messages that this box did not sign\n", got.Strange)
 	}
-	if err := verdict.Exit(sum.Verdict); err != nil {
+	if err := outcome.Exit(sum.Verdict); err != nil {
 		return err
 	}
 	if len(got.Missing) > 0 {

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/cmd/internal/verdict"
+	"github.com/tallystick/tallystick/cmd/internal/outcome"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/report"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -57,8 +57,8 @@ script. Days are those of --zone (default: this machine's).
 				if err := b.HTML(w, l, source); err != nil {
 					return err
 				}
-				verdict.Print(stderr, args[0], &sum)
-				return verdict.Exit(sum.Verdict)
+				outcome.Print(stderr, args[0], &sum)
+				return outcome.Exit(sum.Verdict)
 			})
 		},
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/cmd/internal/verdict"
+	"github.com/tallystick/tallystick/cmd/internal/outcome"
 )
 
 func newShowCommand() *cobra.Command {
@@ -26,7 +26,7 @@ signed and of which the file has no sample: not given, or none was due.
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
-			list := verdict.Listing{Out: out, JSON: asJSON}
+			list := outcome.Listing{Out: out, JSON: asJSON}
 			if cmd.Flags().Changed("leaf") {
 				list.Leaf = &leaf
 			}
@@ -41,8 +41,8 @@ signed and of which the file has no sample: not given, or none was due.
 				return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has no leaf %d; it has %d to %d", args[0], leaf, sum.Lo, sum.Hi),
 					Hint: "the list of its leaves: tally-lender show " + args[0]}
 			}
-			verdict.Print(stderr, args[0], &sum)
-			return verdict.Exit(sum.Verdict)
+			outcome.Print(stderr, args[0], &sum)
+			return outcome.Exit(sum.Verdict)
 		},
 	}
 	trust.flags(c)

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/cmd/internal/verdict"
+	"github.com/tallystick/tallystick/cmd/internal/outcome"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -45,7 +45,7 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 			}
 			var events []evidence.Happening
 			sum, err := trust.check(args[0], nil, cmd.ErrOrStderr(), func(r verify.Result) error {
-				if r.Manifest != nil && len(events) < verdict.MostEvents {
+				if r.Manifest != nil && len(events) < outcome.MostEvents {
 					events = append(events, r.Manifest.Events...)
 				}
 				return nil
@@ -58,9 +58,9 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 					return err
 				}
 			}
-			verdict.Print(cmd.ErrOrStderr(), args[0], &sum)
-			verdict.PrintEvents(cmd.ErrOrStderr(), events)
-			return verdict.Exit(sum.Verdict)
+			outcome.Print(cmd.ErrOrStderr(), args[0], &sum)
+			outcome.PrintEvents(cmd.ErrOrStderr(), events)
+			return outcome.Exit(sum.Verdict)
 		},
 	}
 	trust.flags(c)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/broker"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/cmd/internal/verdict"
+	"github.com/tallystick/tallystick/cmd/internal/outcome"
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink"
@@ -171,7 +171,7 @@ func printer(out io.Writer, asJSON bool) func(string, verify.Result) {
 			fmt.Fprintf(out, "  %s\n  %s\n", en, report.Say(r, report.Chinese, time.Local))
 		}
 		if r.Verdict == verify.Verified && r.Manifest != nil {
-			verdict.PrintEvents(out, r.Manifest.Events)
+			outcome.PrintEvents(out, r.Manifest.Events)
 		}
 	}
 }

@@ -161,8 +161,8 @@ func TestLogVerify(t *testing.T) {
 	}
 }
 
-// exported counts the blocks of an export by channel.
-func exported(t *testing.T, config string, leaves uint64, args ...string) map[evidence.Channel]int {
+// blocksExported counts the blocks of an export by channel.
+func blocksExported(t *testing.T, config string, leaves uint64, args ...string) map[evidence.Channel]int {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "x.tally")
 	if exit, _, stderr := logCommand(t, config, append([]string{"export", "-o", out}, args...)...); exit != 0 {
@@ -201,7 +201,7 @@ func TestLogExportForALender(t *testing.T) {
 	config, _ := storedHistory(t)
 	blocks := func(args ...string) map[evidence.Channel]int {
 		t.Helper()
-		return exported(t, config, 10, args...)
+		return blocksExported(t, config, 10, args...)
 	}
 	for name, want := range map[string]map[evidence.Channel]int{
 		"bank-a": {evidence.Energy: 6, evidence.Timing: 6, evidence.Records: 1},
@@ -231,7 +231,7 @@ func TestLogExportFollowsTheConsent(t *testing.T) {
 	c.Scope.History = evidencetest.SmallMS
 	c.Term.From, c.Term.Until = evidencetest.Start+2*evidencetest.SmallMS, 4102444800000 // 2100
 	config, _ := storedHistory(t, c)
-	if got := exported(t, config, 11, "--lender", "bank-b"); got[evidence.VoltageCurrent] != 5 || got[evidence.Energy] != 0 || got[evidence.Records] != 2 {
+	if got := blocksExported(t, config, 11, "--lender", "bank-b"); got[evidence.VoltageCurrent] != 5 || got[evidence.Energy] != 0 || got[evidence.Records] != 2 {
 		t.Errorf("%v: the first of six windows is before what the consent reaches back to", got)
 	}
 	text, err := os.ReadFile(config)

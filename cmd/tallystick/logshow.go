@@ -10,7 +10,7 @@ import (
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/cmd/internal/verdict"
+	"github.com/tallystick/tallystick/cmd/internal/outcome"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -30,7 +30,7 @@ leaf. It may run while the agent does.
 ` + cli.ExitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list := verdict.Listing{Out: cmd.OutOrStdout(), JSON: asJSON}
+			list := outcome.Listing{Out: cmd.OutOrStdout(), JSON: asJSON}
 			if cmd.Flags().Changed("leaf") {
 				list.Leaf, from, to = &leaf, leaf, leaf
 			}
@@ -46,7 +46,7 @@ leaf. It may run while the agent does.
 				if err != nil {
 					return err
 				}
-				return verdict.Exit(sum.Verdict)
+				return outcome.Exit(sum.Verdict)
 			})
 		},
 	}
@@ -77,7 +77,7 @@ lenders of the site file. It may run while the agent does.
 				}
 				var events []evidence.Happening
 				sum, err := checkHistory(site, h, lo, hi, func(r verify.Result) error {
-					if r.Manifest != nil && len(events) < verdict.MostEvents {
+					if r.Manifest != nil && len(events) < outcome.MostEvents {
 						events = append(events, r.Manifest.Events...)
 					}
 					return nil
@@ -90,9 +90,9 @@ lenders of the site file. It may run while the agent does.
 						return err
 					}
 				}
-				verdict.Print(a.stderr, site.Buffer.Directory, &sum)
-				verdict.PrintEvents(a.stderr, events)
-				return verdict.Exit(sum.Verdict)
+				outcome.Print(a.stderr, site.Buffer.Directory, &sum)
+				outcome.PrintEvents(a.stderr, events)
+				return outcome.Exit(sum.Verdict)
 			})
 		},
 	}

@@ -1,4 +1,4 @@
-package verdict
+package outcome
 
 import (
 	"encoding/json"

@@ -1,6 +1,6 @@
-// Package verdict shows people what a check of evidence has found, the same on
+// Package outcome shows people what a check of evidence has found, the same on
 // the lender's machine and on the box.
-package verdict
+package outcome
 
 import (
 	"fmt"
