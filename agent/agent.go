@@ -159,8 +159,8 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // ask has a register read of a lender done between two polls. A meter the site
 // does not have is answered too.
-func (a *Agent) ask(r evidence.RegisterRead, tell func(readAnswer)) {
-	none := readAnswer{Meter: r.Meter, Table: r.Table, Address: r.Address, Count: r.Count, At: max(0, time.Now().UnixMilli()), Code: evidence.Absent}
+func (a *Agent) ask(r evidence.RegisterRead, tell func(evidence.RegisterAnswer)) {
+	none := evidence.RegisterAnswer{RegisterRead: r, At: max(0, time.Now().UnixMilli()), Code: evidence.Absent}
 	for i, l := range a.site.Lines {
 		for j := range l.Meters {
 			if l.Meters[j].Name != r.Meter {

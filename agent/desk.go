@@ -34,23 +34,10 @@ type said struct {
 	asked    int // reads of its challenge not answered yet
 }
 
-// answer is a challenge with everything that was read for it.
+// answer is what was read for a challenge of a lender.
 type answer struct {
 	lender string
-	nonce  [16]byte
-	reads  []readAnswer
-}
-
-// readAnswer is one entry of the answer record (RECORDS.md).
-type readAnswer struct {
-	_       struct{} `cbor:",toarray"`
-	Meter   string
-	Table   evidence.RegisterTable
-	Address uint64
-	Count   uint64
-	At      int64 // Unix ms
-	Code    evidence.Code
-	Data    []byte // as on the wire: two bytes a register, big-endian, or packed bits
+	evidence.Answer
 }
 
 func newDesk(suite evidence.Suite) *desk {
@@ -66,7 +53,7 @@ func (d *desk) lender(name string) *said {
 
 // heard takes a message of a lender. ask passes on what a challenge wants read
 // and calls back once, from any goroutine.
-func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evidence.RegisterRead, func(readAnswer))) {
+func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evidence.RegisterRead, func(evidence.RegisterAnswer))) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.lender(lender)
@@ -83,18 +70,18 @@ func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evi
 			return // one at a time: a bus has other things to do
 		}
 		s.asked = len(c.Reads)
-		a := &answer{lender: lender, nonce: c.Nonce, reads: make([]readAnswer, len(c.Reads))}
+		a := &answer{lender, evidence.Answer{Nonce: c.Nonce, Reads: make([]evidence.RegisterAnswer, len(c.Reads))}}
 		for i, r := range c.Reads {
-			go ask(r, func(got readAnswer) { d.answered(s, a, i, got) })
+			go ask(r, func(got evidence.RegisterAnswer) { d.answered(s, a, i, got) })
 		}
 	}
 }
 
 // answered notes one read; with the last one the answer is complete.
-func (d *desk) answered(s *said, a *answer, i int, got readAnswer) {
+func (d *desk) answered(s *said, a *answer, i int, got evidence.RegisterAnswer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a.reads[i] = got
+	a.Reads[i] = got
 	if s.asked--; s.asked == 0 {
 		d.answers = append(d.answers, *a)
 	}
@@ -163,13 +150,13 @@ func (d *desk) takeReceipts(last bool) map[string][]byte {
 type question struct {
 	meter int // index on the line
 	read  evidence.RegisterRead
-	tell  func(readAnswer)
+	tell  func(evidence.RegisterAnswer)
 }
 
 // ask reads what a lender wants to see, and tells what came of it.
 func (p *poller) ask(ctx context.Context, q question) {
 	at := time.Now()
-	a := readAnswer{Meter: q.read.Meter, Table: q.read.Table, Address: q.read.Address, Count: q.read.Count, At: max(0, at.UnixMilli()), Code: evidence.Absent}
+	a := evidence.RegisterAnswer{RegisterRead: q.read, At: max(0, at.UnixMilli()), Code: evidence.Absent}
 	if read := p.line.Meters[q.meter].Ask; read != nil {
 		a.Data, a.Code = read(ctx, q.read)
 	}

@@ -165,8 +165,7 @@ func (s *sealer) everyHour() error {
 // said records what lenders said: answers to challenges, and receipts.
 func (s *sealer) said(last bool) error {
 	for _, a := range s.desk.takeAnswers() {
-		content := map[int]any{1: a.nonce, 2: a.reads}
-		if err := s.led.record(evidence.AnswerLeaf, a.lender, content); err != nil {
+		if err := s.led.record(evidence.AnswerLeaf, a.lender, a.Content()); err != nil {
 			return err
 		}
 	}

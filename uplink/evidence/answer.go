@@ -44,6 +44,15 @@ type wireAnswer struct {
 	Reads []wireRegisterAnswer `cbor:"2,keyasint"`
 }
 
+// Content is what EncodeRecord takes.
+func (a *Answer) Content() any {
+	w := wireAnswer{Nonce: a.Nonce, Reads: make([]wireRegisterAnswer, len(a.Reads))}
+	for i, g := range a.Reads {
+		w.Reads[i] = wireRegisterAnswer{Meter: g.Meter, Table: g.Table, Address: g.Address, Count: g.Count, At: g.At, Code: g.Code, Data: g.Data}
+	}
+	return w
+}
+
 // Answer reads the content of an answer record.
 func (r *Record) Answer() (Answer, error) {
 	const where = "answer"

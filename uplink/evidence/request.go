@@ -85,7 +85,7 @@ func signRequest(key Signer, w wireRequest) ([]byte, error) {
 
 func (c *Challenge) validate() error {
 	const where = "challenge"
-	if c.Issued < 0 || len(c.Reads) == 0 || len(c.Reads) > MaxReads {
+	if !instant(c.Issued) || len(c.Reads) == 0 || len(c.Reads) > MaxReads {
 		return malformed(where, "%d reads, want 1 to %d", len(c.Reads), MaxReads)
 	}
 	for _, r := range c.Reads {
@@ -104,7 +104,7 @@ func (r *RegisterRead) validate(where string) error {
 }
 
 func (r *Replay) validate() error {
-	if r.Issued < 0 || r.Lo > r.Hi || len(r.Channels) > 64 {
+	if !instant(r.Issued) || r.Lo > r.Hi || len(r.Channels) > 64 {
 		return malformed("replay request", "leaves %d to %d, %d channels", r.Lo, r.Hi, len(r.Channels))
 	}
 	return nil
