@@ -233,6 +233,12 @@ func TestIntegrationAttackDeletedLog(t *testing.T) {
 			t.Errorf("the lender is told %q, want %q in it", said, want)
 		}
 	}
+	for log, declared := range map[evidence.LogID]bool{second: true, third: false} {
+		genesis, _ := exits(t, 0, binary(t, "tally-lender"), "show", k.archive(log), "--leaf", "0", "--key", key)
+		if strings.Contains(genesis, "continues  log "+first.String()) != declared {
+			t.Errorf("log %s opens with\n%s", log, genesis)
+		}
+	}
 	// Each is a good log of its own; that there are three is what tells.
 	for _, log := range []evidence.LogID{first, second, third} {
 		if v := judged(t, 0, k.archive(log), "--key", key); v.Verdict != "verified" || v.Log != log.String() {
