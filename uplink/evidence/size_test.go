@@ -153,3 +153,22 @@ func BenchmarkBareEd25519(b *testing.B) {
 		ed25519.Sign(key, payload)
 	}
 }
+
+// BenchmarkYear seals as many leaves as a year has minutes and reports by how
+// much the writer's memory has grown: it holds the right edge of the tree only.
+func BenchmarkYear(b *testing.B) {
+	const minutes = 525_600
+	for b.Loop() {
+		s := evidencetest.NewStream(b, 1, 1)
+		before := heap()
+		for range minutes {
+			if _, err := s.Writer.Shutdown(evidencetest.Point(1), "x"); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(int64(heap())-int64(before)), "bytes-grown")
+		if s.Writer.N() != minutes+3 {
+			b.Fatal(s.Writer.N())
+		}
+	}
+}

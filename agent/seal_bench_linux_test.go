@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"fmt"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/drivers"
+)
+
+// BenchmarkSealedWindow seals, appends and flushes windows of 20 meters with 17
+// values every 10 s on this machine's disk, and reports the CPU time of one,
+// the kernel's included.
+func BenchmarkSealedWindow(b *testing.B) {
+	s := testSite(filepath.Join(b.TempDir(), "box"))
+	s.Lines[0].Meters = nil
+	for i := range 20 {
+		m := Meter{Name: fmt.Sprintf("press-%d", i), Profile: "test", Interval: 10 * time.Second}
+		for c := range 17 {
+			unit := []string{"kWh", "V", "A"}[min(c, 2)]
+			m.Columns = append(m.Columns, Column{Quantity: drivers.Quantity{Name: fmt.Sprintf("q%d", c), Unit: unit, Exp: -2}, Multiplier: drivers.Decimal{Coef: 1}})
+		}
+		s.Lines[0].Meters = append(s.Lines[0].Meters, m)
+	}
+	dict, order := newDictionary(&s)
+	l, _, err := openLedger(vfs.OS(), &s, dict)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.close()
+	lay, n := layoutOf(dict), int64(0)
+	cpu := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	before := cpu()
+	for b.Loop() {
+		w := newWindow(len(dict.Meters))
+		w.start, w.end = n*60_000, (n+1)*60_000
+		n++
+		for i := range w.meters {
+			for slot := range int64(6) {
+				w.meters[i].at = append(w.meters[i].at, w.start+slot*10_000)
+				for c := range order[i] {
+					w.meters[i].rows = append(w.meters[i].rows, drivers.Reading{Coef: 100*n + slot*3 + int64(c)})
+				}
+			}
+		}
+		if err := l.window(w, &lay, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "us-cpu/window")
+}
