@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/line"
@@ -148,6 +149,50 @@ meters: [{name: press-1, line: hall-a, protocol: iec62056-21, address: "12345678
 	lines[0].Close()
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+// What a profile knows of a quantity over time reaches the judge.
+func TestRules(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "acme-m1.yaml"), []byte(`id: acme-m1
+version: 1
+name: {zh: 某某, en: Acme M1}
+vendor: Acme
+class: meter
+serial: 9600 8N1
+unit: 1
+ranges:
+  - {table: input, from: 0x0000, to: 0x0001}
+kinds:
+  - {name: energy, unit: kWh, table: input, type: uint32, min: 0, max: 99999999, counter: true, digits: 8, max_rate: 1000, frozen_after: 1h, refresh: 10s}
+registers:
+  - {quantity: energy_import, kind: energy, address: 0}
+caveats:
+  - This meter does not exist.
+sources:
+  - none
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	lib, err := Library(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site, err := configs.ParseSite("site.yaml", []byte(`site: {name: demo}
+lines: [{name: hall-a, tcp: "192.0.2.1:4001"}]
+meters: [{name: press-1, line: hall-a, protocol: modbus-rtu, address: 7, profile: acme-m1}]
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := Lines(site, lib, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := judge.Rule{Counter: true, Modulus: 1e8, MaxRate: 1000, Frozen: time.Hour, Refresh: 10 * time.Second}
+	if got := lines[0].Meters[0].Columns[0].Rule; got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

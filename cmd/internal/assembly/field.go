@@ -121,7 +121,7 @@ func newMeter(m *configs.Meter, lib *profile.Library, bus drivers.Exchanger) (ag
 	for _, q := range quantities {
 		life := p.Lives[q.Name]
 		c := agent.Column{Quantity: q, Multiplier: drivers.Decimal{Coef: 1}, Rule: judge.Rule{
-			Counter: life.Counter, Modulus: life.Modulus, MaxRate: life.MaxRate, Frozen: life.Frozen,
+			Counter: life.Counter, Modulus: life.Modulus, MaxRate: life.MaxRate, Frozen: life.Frozen, Refresh: life.Refresh,
 		}}
 		if p.Secondary {
 			c.Multiplier = multiplier(q.Unit, m.CT, m.PT)
