@@ -186,4 +186,7 @@ type Exchange struct {
 	// a late reply cannot be taken for this one and the input need not be
 	// drained after a timeout.
 	Numbered bool
+	// Silent, when set, looks whether the reply is a gateway's word that the
+	// device behind it did not answer; nil says it is the device's own.
+	Silent func(reply []byte) error
 }

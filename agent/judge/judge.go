@@ -24,6 +24,8 @@ type Rule struct {
 	MaxRate int64 // most change in an hour, in units of its exponent; 0: any
 	// Frozen is how long a value that lives may stay the same; 0: for ever.
 	Frozen time.Duration
+	// Refresh is how often the meter measures it anew; 0: not known.
+	Refresh time.Duration
 }
 
 // Meter is one meter as the judge knows it.
@@ -92,6 +94,7 @@ type column struct {
 	value   int64     // the last believed value
 	at      time.Time // and when it was read
 	changed time.Time // when it last differed
+	fresh   time.Time // when it was last known to be measured anew
 	odd     int       // readings in a row that cannot follow it
 	last    int64     // the newest of them
 }
@@ -165,6 +168,7 @@ func (j *Judge) Poll(i int, at time.Time, readings []drivers.Reading, fault erro
 		}
 		return events
 	}
+	repeated := m.repeats(readings)
 	for c := range readings {
 		if c < len(m.Rules) {
 			if kind, n := m.columns[c].judge(m.Rules[c], at, &readings[c]); kind != "" {
@@ -173,7 +177,31 @@ func (j *Judge) Poll(i int, at time.Time, readings []drivers.Reading, fault erro
 		}
 	}
 	j.check(m, at, readings, tell)
+	for c := range min(len(readings), len(m.Rules)) {
+		r, col := &readings[c], &m.columns[c]
+		if !repeated || at.Sub(col.fresh).Abs() >= m.Rules[c].Refresh {
+			col.fresh = at
+		} else if r.Quality == drivers.OK {
+			r.Quality = drivers.Stale
+		}
+	}
 	return events
+}
+
+// repeats reports whether every value is that of the poll before.
+func (m *meter) repeats(readings []drivers.Reading) bool {
+	some := false
+	for c, r := range readings {
+		if !r.Quality.HasValue() {
+			continue
+		}
+		col := &m.columns[c]
+		if r.Quality != drivers.OK || !col.seen || col.odd > 0 || r.Coef != col.value {
+			return false
+		}
+		some = true
+	}
+	return some
 }
 
 // Silent reports whether meter i has not answered for several polls. Ask for
@@ -248,7 +276,7 @@ func (j *Judge) Resume(i int, readings []drivers.Reading) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for c, r := range readings {
-		if r.Quality == drivers.OK {
+		if r.Quality == drivers.OK || r.Quality == drivers.Stale {
 			j.meters[i].columns[c].accept(r.Coef, time.Time{})
 		}
 	}

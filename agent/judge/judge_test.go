@@ -288,3 +288,44 @@ func BenchmarkPoll(b *testing.B) {
 		j.Poll(0, at, rs, nil)
 	}
 }
+
+// Within the time a meter takes to measure anew, the same values again are
+// stale; one column that moved says that all were measured. What it repeats
+// after that time was measured, and is the same.
+func TestStale(t *testing.T) {
+	const ok, stale, frozen = drivers.OK, drivers.Stale, drivers.Frozen
+	type poll struct {
+		seconds     int
+		power, volt int64
+		want        [2]drivers.Quality
+	}
+	j := New([]string{"a"}, []Meter{{Name: "m", Columns: []drivers.Quantity{{Name: "power", Unit: "W"}, {Name: "voltage_l1", Unit: "V"}},
+		Rules: []Rule{{Refresh: 30 * time.Second}, {Frozen: 45 * time.Second}}}})
+	j.Resume(0, []drivers.Reading{{Coef: 500}, {Coef: 230}})
+	for _, p := range []poll{
+		{0, 500, 230, [2]drivers.Quality{ok, ok}}, // of an earlier run: who knows when
+		{10, 500, 230, [2]drivers.Quality{stale, ok}},
+		{20, 500, 231, [2]drivers.Quality{ok, ok}},
+		{30, 500, 231, [2]drivers.Quality{stale, ok}},
+		{49, 500, 231, [2]drivers.Quality{stale, ok}},
+		{50, 500, 231, [2]drivers.Quality{ok, ok}},
+		{60, 500, 231, [2]drivers.Quality{stale, ok}},
+		{70, 501, 231, [2]drivers.Quality{ok, frozen}},
+		{80, 501, 231, [2]drivers.Quality{stale, frozen}},
+	} {
+		rs := []drivers.Reading{{Coef: p.power}, {Coef: p.volt}}
+		j.Poll(0, begin.Add(time.Duration(p.seconds)*time.Second), rs, nil)
+		if got := [2]drivers.Quality{rs[0].Quality, rs[1].Quality}; got != p.want {
+			t.Errorf("after %d s: %v, want %v", p.seconds, got, p.want)
+		}
+	}
+}
+
+// A counter is judged by what the run before ended with, also where that was stale.
+func TestResumeStale(t *testing.T) {
+	j := counter(Rule{})
+	j.Resume(0, []drivers.Reading{{Coef: 100, Quality: drivers.Stale}})
+	if qualities, _ := feed(j, 99); qualities[0] != drivers.Backwards {
+		t.Error(qualities)
+	}
+}

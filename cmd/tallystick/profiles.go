@@ -182,6 +182,7 @@ type shownQuantity struct {
 	Modulus    string `json:"modulus,omitempty"`
 	MaxRate    string `json:"max_rate_per_hour,omitempty"`
 	Frozen     string `json:"frozen_after,omitempty"`
+	Refresh    string `json:"refresh,omitempty"`
 }
 
 func newShownProfile(p *profile.Profile) (*shownProfile, error) {
@@ -252,6 +253,9 @@ func newShownQuantity(p *profile.Profile, q drivers.Quantity, limited bool, low,
 	}
 	if life.Frozen > 0 {
 		s.Frozen = life.Frozen.String()
+	}
+	if life.Refresh > 0 {
+		s.Refresh = life.Refresh.String()
 	}
 	return s
 }

@@ -62,6 +62,7 @@ type Meter struct {
 	cfg    Config
 	line   drivers.Exchanger
 	absent []bool // by item: the meter has been found not to have it
+	number string // in the last readout
 	slow   bool   // switching the speed has brought no data
 	begun  bool   // the answer to the message in progress has begun
 	text   []byte // scratch
@@ -117,6 +118,7 @@ func (m *Meter) Read(ctx context.Context, dst []drivers.Reading) error {
 	if fault != nil && fault.Kind == drivers.BadFrame {
 		sets, fault = m.readout(ctx)
 	}
+	m.number = plate(sets)
 	if fault != nil {
 		for i := range dst {
 			dst[i] = drivers.Reading{Quality: fault.Kind}
@@ -127,6 +129,24 @@ func (m *Meter) Read(ctx context.Context, dst []drivers.Reading) error {
 		return fault
 	}
 	return nil
+}
+
+// Identify returns the number of the meter in the readout of the last Read, ""
+// where there was none, for telling a meter that was exchanged from the one
+// before. It asks nothing.
+func (m *Meter) Identify(context.Context) (string, error) { return m.number, nil }
+
+// plate is the number that tells the meter from others: its maker's, or else the
+// one its owner gave it, which may be that of the place and stay.
+func plate(sets []set) string {
+	for _, code := range []string{"C.1.0", "96.1.0", "0.0.0"} {
+		for _, s := range sets {
+			if number := strings.TrimSpace(s.value); canonical(s.id) == code && s.part == 0 && strings.Trim(number, "0") != "" {
+				return number
+			}
+		}
+	}
+	return ""
 }
 
 func (m *Meter) decode(sets []set, dst []drivers.Reading) (first *drivers.Fault) {

@@ -551,3 +551,45 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// The number is the maker's where the readout has it, and that of the last
+// readout.
+func TestIdentify(t *testing.T) {
+	b := newBus(t)
+	m := newMeter(t, b, nil)
+	identify := func() string {
+		b.sent = nil
+		got, err := m.Identify(t.Context())
+		if err != nil || b.sent != nil {
+			t.Errorf("%v, sent %v", err, b.sent)
+		}
+		return got
+	}
+	if got := identify(); got != "" {
+		t.Errorf("%q before the first readout", got)
+	}
+	for data, want := range map[string]string{
+		"0.0.0(77)\r\n":                                           "77",
+		"0.0.0(77)\r\nC.1.0( 0012345 )\r\n":                       "0012345",
+		"1-0:0.0.0*255(77)\r\n1-0:96.1.0*255(1EBZ0100507409)\r\n": "1EBZ0100507409",
+		"0-0:96.1.0(5)\r\nC.1.0(00000000)\r\n":                    "5",
+		"C.1.0(4)(0-0)\r\n":                                       "4",
+		"C.1.0()\r\n":                                             "",
+		"F.F(00000000)\r\n0-0:96.1.255*255(1ESY)\r\n":             "",
+	} {
+		b.data = checked("\x02" + data + "1.8.0(1*kWh)\r\n2.8.0(1*kWh)\r\n!\r\n")
+		if err := m.Read(t.Context(), make([]drivers.Reading, 2)); err != nil {
+			t.Fatal(err)
+		}
+		if got := identify(); got != want {
+			t.Errorf("%q: %q, want %q", data, got, want)
+		}
+	}
+	b.data = checked("\x02C.1.0(4)\r\n1.8.0(1*kWh)\r\n2.8.0(1*kWh)\r\n!\r\n")
+	m.Read(t.Context(), make([]drivers.Reading, 2))
+	b.fault = func(int) *drivers.Fault { return &drivers.Fault{Kind: drivers.Disconnected, Err: errors.New("gone")} }
+	m.Read(t.Context(), make([]drivers.Reading, 2))
+	if got := identify(); got != "" {
+		t.Errorf("%q after a readout that failed", got)
+	}
+}

@@ -58,6 +58,9 @@ func (e *OpenError) Error() string {
 		}
 		return fmt.Sprintf("port %s is used by %s: stop that program, a line can have one master only", e.Path, e.Holder)
 	}
+	if _, ok := errors.AsType[*settingsError](e.Err); ok {
+		return e.Err.Error()
+	}
 	return fmt.Sprintf("port %s: %v", e.Path, e.Err)
 }
 

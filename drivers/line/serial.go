@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
@@ -47,6 +48,9 @@ func openSerial(s Serial, locks string, warn func(error)) (_ port, failed error)
 	}
 	unlock = taken
 	if err := setUp(s); err != nil {
+		return nil, err
+	}
+	if err := control(f, func(fd int) error { return verify(fd, s.Path, s.Settings) }); err != nil {
 		return nil, err
 	}
 	if s.RS485 != nil {
@@ -97,20 +101,67 @@ func (p *serialPort) configure(s drivers.Settings) error {
 		}
 		switch {
 		case errors.Is(err, unix.EINVAL):
-			return &settingsError{s, err}
+			return &settingsError{p.f.Name(), s, err}
 		case err != nil:
 			return err
 		}
-		// A driver that does not know a speed takes another without a word.
-		t, err = unix.IoctlGetTermios(fd, unix.TCGETS2)
-		if err != nil {
-			return err
-		}
-		if got := int(t.Ospeed); max(got-s.Baud, s.Baud-got) > s.Baud/50 {
-			return &settingsError{s, fmt.Errorf("its speed is %d", got)}
-		}
-		return nil
+		return verify(fd, p.f.Name(), s)
 	})
+}
+
+// verify reads the settings back: a driver that cannot do some leaves or takes
+// others without a word. A pty is always 8N, and nothing comes of it.
+func verify(fd int, path string, s drivers.Settings) error {
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS2)
+	if err != nil {
+		return err
+	}
+	pty, err := isPTY(fd)
+	if err != nil {
+		return err
+	}
+	if pty {
+		t.Cflag &^= unix.CSIZE | unix.PARENB | unix.PARODD
+		want := unix.Termios{}
+		apply(&want, s)
+		t.Cflag |= want.Cflag & (unix.CSIZE | unix.PARENB | unix.PARODD)
+	}
+	if err := compare(t, s); err != nil {
+		return &settingsError{path, s, err}
+	}
+	return nil
+}
+
+// compare says in which way t is not s.
+func compare(t *unix.Termios, s drivers.Settings) error {
+	var kept []string
+	if got := int(t.Ospeed); max(got-s.Baud, s.Baud-got) > s.Baud/50 {
+		kept = append(kept, fmt.Sprintf("%d baud", got))
+	}
+	if got := map[uint32]int{unix.CS5: 5, unix.CS6: 6, unix.CS7: 7, unix.CS8: 8}[t.Cflag&unix.CSIZE]; got != s.DataBits {
+		kept = append(kept, fmt.Sprintf("%d data bits", got))
+	}
+	parity := byte('N')
+	switch t.Cflag & (unix.PARENB | unix.PARODD) {
+	case unix.PARENB:
+		parity = 'E'
+	case unix.PARENB | unix.PARODD:
+		parity = 'O'
+	}
+	if parity != s.Parity {
+		kept = append(kept, map[byte]string{'N': "no parity", 'E': "even parity", 'O': "odd parity"}[parity])
+	}
+	if two := t.Cflag&unix.CSTOPB != 0; two != (s.StopBits == 2) {
+		kept = append(kept, map[bool]string{false: "1 stop bit", true: "2 stop bits"}[two])
+	}
+	if kept == nil {
+		return nil
+	}
+	err := fmt.Errorf("the driver kept %s", strings.Join(kept, ", "))
+	if s.DataBits == 7 && s.Parity == 'E' {
+		err = fmt.Errorf("%w; write serial: %d 8N1 at an IEC 62056-21 meter in the site file: 7E1 is emulated on 8N1", err, s.Baud)
+	}
+	return err
 }
 
 // apply puts settings into t.
@@ -138,12 +189,13 @@ func apply(t *unix.Termios, s drivers.Settings) {
 
 // settingsError says that the port works, but not so.
 type settingsError struct {
+	path     string
 	settings drivers.Settings
 	err      error
 }
 
 func (e *settingsError) Error() string {
-	return fmt.Sprintf("port cannot do %v: %v", e.settings, e.err)
+	return fmt.Sprintf("set %v on %s: %v", e.settings, e.path, e.err)
 }
 func (e *settingsError) Unwrap() error { return e.err }
 
@@ -192,14 +244,19 @@ func setUp(s Serial) error {
 // stays as long as anybody has it open, and its other end may, so that after a
 // kill we would keep ourselves out.
 func exclude(fd int) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if pty, err := isPTY(fd); pty || err != nil {
 		return err
 	}
-	if major := unix.Major(uint64(st.Rdev)); major >= 136 && major <= 143 { // Unix98 ptys
-		return nil
-	}
 	return markExclusive(fd)
+}
+
+func isPTY(fd int) (bool, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false, err
+	}
+	major := unix.Major(uint64(st.Rdev))
+	return major >= 136 && major <= 143, nil // Unix98 ptys
 }
 
 func markExclusive(fd int) error {

@@ -1,6 +1,7 @@
 package line
 
 import (
+	"errors"
 	"io"
 	"slices"
 	"testing"
@@ -126,7 +127,7 @@ func TestSettingsRefused(t *testing.T) {
 		x := poll()
 		x.Settings = at300
 		_, err := l.Exchange(t.Context(), x)
-		wantFault(t, err, drivers.Disconnected, "line hall-a: port cannot do 300 7E1: its speed is 1200")
+		wantFault(t, err, drivers.Disconnected, "line hall-a: set 300 7E1 on /dev/none: the driver kept 1200 baud")
 		reply, err := l.Exchange(t.Context(), poll())
 		want(t, reply, err, "<reply1>")
 		if !slices.Equal(w.settings, []drivers.Settings{at9600}) {
@@ -189,6 +190,85 @@ func TestTermios(t *testing.T) {
 		if got := tio.Iflag == unix.INPCK; got != (c.s.Parity != 'N') {
 			t.Errorf("%v: parity is checked: %v", c.s, got)
 		}
+	}
+}
+
+// What a driver kept instead of what it was told is said, with what to do about
+// 7E1.
+func TestDriverKeepsItsOwn(t *testing.T) {
+	const hint = "; write serial: 300 8N1 at an IEC 62056-21 meter in the site file: 7E1 is emulated on 8N1"
+	at8N1, at7O2 := at9600, drivers.Settings{Baud: 9600, DataBits: 7, Parity: 'O', StopBits: 2}
+	all := []drivers.Settings{at8N1, at2400, at300, at7O2}
+	for i, s := range all {
+		for j, has := range all {
+			var tio unix.Termios
+			apply(&tio, has)
+			if err := compare(&tio, s); (err == nil) != (i == j) {
+				t.Errorf("told %v, has %v: %v", s, has, err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		told  drivers.Settings
+		cflag uint32
+		speed uint32
+		want  string
+	}{
+		{at300, unix.CS8 | unix.PARENB, 300, "the driver kept 8 data bits" + hint},
+		{at300, unix.CS8, 300, "the driver kept 8 data bits, no parity" + hint},
+		{at300, unix.CS7 | unix.PARENB | unix.PARODD, 300, "the driver kept odd parity" + hint},
+		{at2400, unix.CS8 | unix.PARENB, 9600, "the driver kept 9600 baud"},
+		{at2400, unix.CS8 | unix.PARENB | unix.CSTOPB, 2400, "the driver kept 2 stop bits"},
+		{at8N1, unix.CS8 | unix.PARENB, 9600, "the driver kept even parity"},
+		{at7O2, unix.CS7 | unix.PARENB | unix.PARODD, 9600, "the driver kept 1 stop bit"},
+	} {
+		if err := compare(&unix.Termios{Cflag: c.cflag, Ospeed: c.speed}, c.told); err == nil || err.Error() != c.want {
+			t.Errorf("told %v: %v, want %s", c.told, err, c.want)
+		}
+	}
+	// Speeds are divided down from a quartz, never quite met.
+	if err := compare(&unix.Termios{Cflag: unix.CS8, Ospeed: 9615}, at8N1); err != nil {
+		t.Error(err)
+	}
+}
+
+// When the port is opened and between two exchanges, the port's name is said
+// once; a pty is let off its missing parity.
+func TestSettingsAreReadBack(t *testing.T) {
+	failed := &settingsError{"/dev/ttyUSB0", at300, errors.New("the driver kept 8 data bits")}
+	const want = "set 300 7E1 on /dev/ttyUSB0: the driver kept 8 data bits"
+	if got := openError("/dev/ttyUSB0", failed).Error(); got != want {
+		t.Error(got)
+	}
+	_, path := openPTY(t)
+	p, err := openSerial(Serial{Path: path, Settings: at300}, t.TempDir(), func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	f := p.(*serialPort).f
+	kept := func(s drivers.Settings) error {
+		return control(f, func(fd int) error { return verify(fd, path, s) })
+	}
+	if err := kept(at300); err != nil {
+		t.Error("after opening: ", err)
+	}
+	if err := p.configure(at2400); err != nil {
+		t.Error(err)
+	}
+	if err := kept(at2400); err != nil {
+		t.Error("after a change: ", err)
+	}
+	// No meter has 6 data bits, and verify lets a pty off 7 only.
+	six := drivers.Settings{Baud: 9600, DataBits: 6, Parity: 'N', StopBits: 1}
+	wantSix := "set 9600 6N1 on " + path + ": the driver kept 8 data bits"
+	if got := p.configure(six); got == nil || got.Error() != wantSix {
+		t.Errorf("%v, want %s", got, wantSix)
+	}
+	_, path = openPTY(t)
+	wantSix = "set 9600 6N1 on " + path + ": the driver kept 8 data bits"
+	if _, got := openSerial(Serial{Path: path, Settings: six}, t.TempDir(), func(error) {}); got == nil || got.Error() != wantSix {
+		t.Errorf("%v, want %s", got, wantSix)
 	}
 }
 

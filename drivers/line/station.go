@@ -55,6 +55,7 @@ type Station struct {
 	until   time.Time     // end of the current one
 	fullAt  time.Time     // when a reply was last waited for as long as allowed
 	slowest time.Duration // of times
+	gateway bool          // the device is behind one that says when it is silent
 
 	mu    sync.Mutex // of what Stats reads; written by the line's goroutine only
 	stats Stats
@@ -82,6 +83,8 @@ func (s *Station) Name() string { return s.cfg.Name }
 // requests in a row, over three seconds or more, without a valid reply is given
 // up: it is asked again after 0.5 s, doubled up to 30 s, and until then Exchange
 // returns at once with a fault of kind Skipped. The first valid reply ends that.
+// A gateway's word that the device is silent is no reply of the device, but a
+// fault of kind Timeout.
 func (s *Station) Exchange(ctx context.Context, x drivers.Exchange) ([]byte, error) {
 	sent := time.Now()
 	if left := s.until.Sub(sent); s.hold > 0 && left > 0 {
@@ -101,19 +104,31 @@ func (s *Station) Exchange(ctx context.Context, x drivers.Exchange) ([]byte, err
 	}
 	reply, err := s.line.exchangeWithin(ctx, &x, s.patience(sent, x.Timeout))
 	s.last = s.line.last
+	switch fault, ok := errors.AsType[*drivers.Fault](err); {
+	case ok && fault.Kind == drivers.Timeout:
+		s.gateway = false
+	case err == nil && x.Silent != nil:
+		if silence := x.Silent(reply); silence != nil {
+			s.gateway = true
+			reply, err = nil, &drivers.Fault{Kind: drivers.Timeout, Err: silence}
+		}
+	}
 	s.note(sent, err)
 	return reply, err
 }
 
 // patience is how long to wait for a reply to begin, at most full. It is full
 // for a device that is not known yet or has just missed one, so that a slow
-// answer is not lost for good.
+// answer is not lost for good, and for one behind a gateway that waits for it:
+// until the gateway has given it up, the others could not be asked anyway.
 func (s *Station) patience(now time.Time, full time.Duration) time.Duration {
 	wait, known := full, min(s.stats.Answers, remembered)
 	if known >= enough {
 		wait = min(full, max(leastWait, margin*s.slowest))
 	}
 	switch {
+	case s.gateway:
+		wait = full
 	case s.hold > 0 && now.Sub(s.fullAt) < patienceShare*full:
 		if known < enough {
 			wait = min(full, shortWait)

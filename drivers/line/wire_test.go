@@ -115,7 +115,7 @@ func (w *wire) discard([]byte) (int, error) {
 
 func (w *wire) configure(s drivers.Settings) error {
 	if s == w.refuse && s.Baud != 0 {
-		return &settingsError{s, errors.New("its speed is 1200")}
+		return &settingsError{"/dev/none", s, errors.New("the driver kept 1200 baud")}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -214,8 +214,7 @@ func describe(d *drivers.Description, pdu []byte) {
 		d.Direction = "response"
 		d.Error = &drivers.Refusal{Code: "00", Text: "no exception code"}
 		if len(data) > 0 {
-			words := Exception(data[0]).Error()
-			d.Error = &drivers.Refusal{Code: fmt.Sprintf("%02X", data[0]), Text: words[len("exception 00 "):]}
+			d.Error = &drivers.Refusal{Code: fmt.Sprintf("%02X", data[0]), Text: Exception(data[0]).words()}
 		}
 		return
 	}

@@ -11,32 +11,42 @@ const (
 	illegalAddress    Exception = 0x02
 	illegalValue      Exception = 0x03
 	busy              Exception = 0x06
+	noPathToTarget    Exception = 0x0A
 	noReplyFromTarget Exception = 0x0B
 )
 
 func (e Exception) Error() string {
-	words := "not in the standard"
+	if e.silence() {
+		return fmt.Sprintf("%s (exception %02X)", e.words(), uint8(e))
+	}
+	return fmt.Sprintf("exception %02X %s", uint8(e), e.words())
+}
+
+// silence reports whether e is a gateway's word that the meter did not answer.
+func (e Exception) silence() bool { return e == noPathToTarget || e == noReplyFromTarget }
+
+func (e Exception) words() string {
 	switch e {
 	case 0x01:
-		words = "illegal function: the meter does not know this kind of register"
+		return "illegal function: the meter does not know this kind of register"
 	case illegalAddress:
-		words = "illegal data address"
+		return "illegal data address"
 	case illegalValue:
-		words = "illegal data value: the meter does not accept a request of this length"
+		return "illegal data value: the meter does not accept a request of this length"
 	case 0x04:
-		words = "device failure"
+		return "device failure"
 	case 0x05:
-		words = "acknowledge: the meter needs a long time for this request"
+		return "acknowledge: the meter needs a long time for this request"
 	case busy:
-		words = "device busy"
+		return "device busy"
 	case 0x07:
-		words = "negative acknowledge"
+		return "negative acknowledge"
 	case 0x08:
-		words = "memory parity error"
-	case 0x0A:
-		words = "gateway path unavailable: the gateway has no line for this unit"
+		return "memory parity error"
+	case noPathToTarget:
+		return "gateway: no path to the target"
 	case noReplyFromTarget:
-		words = "gateway target failed to respond: the meter behind the gateway is silent"
+		return "gateway: target did not respond"
 	}
-	return fmt.Sprintf("exception %02X %s", uint8(e), words)
+	return "not in the standard"
 }

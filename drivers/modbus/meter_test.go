@@ -191,8 +191,8 @@ func TestExceptions(t *testing.T) {
 		0x07: {"exception 07 negative acknowledge", "0x0000+1 0x0032+1", "refused 1050"},
 		0x08: {"exception 08 memory parity error", "0x0000+1 0x0032+1", "refused 1050"},
 		0x09: {"exception 09 not in the standard", "0x0000+1 0x0032+1", "refused 1050"},
-		0x0A: {"exception 0A gateway path unavailable: the gateway has no line for this unit", "0x0000+1 0x0032+1", "refused 1050"},
-		0x0B: {"exception 0B gateway target failed to respond: the meter behind the gateway is silent", "0x0000+1", "timeout timeout"},
+		0x0A: {"gateway: no path to the target (exception 0A)", "0x0000+1", "timeout timeout"},
+		0x0B: {"gateway: target did not respond (exception 0B)", "0x0000+1", "timeout timeout"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s, regs := counters(0, 50)

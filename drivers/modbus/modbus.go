@@ -326,8 +326,8 @@ func (m *Meter) exchange(ctx context.Context, r Request) (data []byte, _ *driver
 	switch {
 	case errors.As(err, &refusal):
 		code := Exception(refusal.ExceptionCode)
-		if code == noReplyFromTarget {
-			return nil, m.fault(r, drivers.Timeout, code) // a gateway's word for silence
+		if code.silence() { // over an Exchanger that does not ask Silent
+			return nil, m.fault(r, drivers.Timeout, code)
 		}
 		return nil, m.fault(r, drivers.Refused, code)
 	case errors.As(err, &fault):

@@ -29,6 +29,7 @@ type wire struct {
 	unit    byte
 	timeout time.Duration
 	match   func([]byte) (skip, size int)
+	silent  func(reply []byte) error
 
 	settings    drivers.Settings
 	transaction uint16
@@ -57,7 +58,17 @@ func newWire(cfg Config, line drivers.Exchanger) *wire {
 	default:
 		w.match = w.matchRTU
 	}
+	w.silent = w.silence
 	return w
+}
+
+// silence is the exception with which a gateway reports that the meter is silent.
+func (w *wire) silence(reply []byte) error {
+	pdu, err := w.Decode(reply)
+	if err == nil && pdu.FunctionCode&0x80 != 0 && Exception(pdu.Data[0]).silence() {
+		return Exception(pdu.Data[0])
+	}
+	return nil
 }
 
 // Encode frames a request and works out what its reply must look like. It is
@@ -98,7 +109,7 @@ func (w *wire) Encode(pdu *goburrow.ProtocolDataUnit) ([]byte, error) {
 // Send asks the line.
 func (w *wire) Send(request []byte) ([]byte, error) {
 	return w.line.Exchange(w.ctx, drivers.Exchange{
-		Request: request, Settings: w.settings, Timeout: w.timeout, Match: w.match, Numbered: w.framing == TCP,
+		Request: request, Settings: w.settings, Timeout: w.timeout, Match: w.match, Numbered: w.framing == TCP, Silent: w.silent,
 	})
 }
 

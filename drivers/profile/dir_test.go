@@ -115,6 +115,7 @@ func TestNamedFaults(t *testing.T) {
 		{"digits: 8", "modulus: 0.001", "modulus: 0.001 is not a whole number of the resolution 0.01"},
 		{"max_rate: 100", "max_rate: -1", "max_rate: -1, expected more than 0"},
 		{"max_rate: 100", "frozen_after: 0s", "frozen_after: 0s, expected more than 0s"},
+		{"max_rate: 100", "refresh: 0s", "refresh: 0s, expected more than 0s"},
 	} {
 		_, err := Parse("f", []byte(strings.Replace(named, c.old, c.new, 1)))
 		if err == nil || !strings.Contains(err.Error(), c.want) {

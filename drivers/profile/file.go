@@ -73,6 +73,7 @@ type life struct {
 	Modulus decimal       `yaml:"modulus"`
 	MaxRate decimal       `yaml:"max_rate"`
 	Frozen  time.Duration `yaml:"frozen_after"`
+	Refresh time.Duration `yaml:"refresh"`
 }
 
 // item is a quantity of a meter that names its data.
@@ -451,7 +452,7 @@ func (c *checker) items(f *file, p *Profile) {
 // life turns the end of a counter and the fastest change into units of the
 // resolution.
 func (c *checker) life(l *life, exp int8) (out Life) {
-	out.Counter, out.Frozen = l.Counter, l.Frozen
+	out.Counter, out.Frozen, out.Refresh = l.Counter, l.Frozen, l.Refresh
 	digits, modulus := c.at.Has(&l.Digits), c.at.Has(&l.Modulus)
 	switch {
 	case digits && !l.Counter:
@@ -479,6 +480,9 @@ func (c *checker) life(l *life, exp int8) (out Life) {
 	}
 	if c.at.Has(&l.Frozen) && l.Frozen <= 0 {
 		c.fault(&l.Frozen, strict.CodeValue, "frozen_after: %v, expected more than 0s", l.Frozen)
+	}
+	if c.at.Has(&l.Refresh) && l.Refresh <= 0 {
+		c.fault(&l.Refresh, strict.CodeValue, "refresh: %v, expected more than 0s", l.Refresh)
 	}
 	return out
 }

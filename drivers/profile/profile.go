@@ -99,6 +99,7 @@ type Life struct {
 	Modulus int64         // where a counter begins anew, in units of its resolution; 0: not known
 	MaxRate int64         // most change in an hour, in units of its resolution; 0: any
 	Frozen  time.Duration // longest that a value which lives stays the same; 0: for ever
+	Refresh time.Duration // how often the device measures it anew; 0: not known
 }
 
 // All returns every register the device is known to have, those of Registers

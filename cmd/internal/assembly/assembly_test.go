@@ -3,6 +3,7 @@ package assembly
 import (
 	"context"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/line"
@@ -83,6 +85,114 @@ meters: [{name: press-1, line: hall-a, address: 7, profile: eastron-sdm630, time
 	}
 	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], "line hall-a: port "+pty.Path()+": its driver does not switch the direction") {
 		t.Errorf("warnings %q", warnings)
+	}
+}
+
+// An IEC 62056-21 meter is told from the one that takes its place by the readout
+// that is read anyway.
+func TestExchangedIEC62056(t *testing.T) {
+	fast := drivers.Settings{Baud: 19200, DataBits: 7, Parity: 'E', StopBits: 1}
+	load := sim.ShiftPattern(1, time.Now())
+	clock, err := sim.NewClock(1, sim.Hold{For: time.Hour}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := sim.NewNamed(sim.Config{Name: "press-1", Load: load, Clock: clock}, sim.Model{Name: "iec62056-generic", Address: "12345678", Speed: 19200})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	served := make(chan error, 1)
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		conn, err := ln.Accept()
+		if err == nil {
+			err = sim.Serve(ctx, conn, sim.Line{Stations: []sim.Station{{Meter: there, Serial: fast}}}, nil)
+		}
+		served <- err
+	}()
+	site, err := configs.ParseSite("site.yaml", []byte(`site: {name: demo}
+lines: [{name: hall-a, tcp: "`+ln.Addr().String()+`"}]
+meters: [{name: press-1, line: hall-a, protocol: iec62056-21, address: "12345678", profile: iec62056-generic, interval: 1m}]
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lib, err := Library("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := Lines(site, lib, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := lines[0].Meters[0]
+	if m.Identity == nil {
+		t.Fatal("the meter cannot be told from another")
+	}
+	for _, want := range []string{"12345678", "87654321"} {
+		if err := there.Replace(want); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Device.Read(t.Context(), make([]drivers.Reading, len(m.Columns))); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := m.Identity(t.Context()); err != nil || got != want {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+	stop()
+	lines[0].Close()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// What a profile knows of a quantity over time reaches the judge.
+func TestRules(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "acme-m1.yaml"), []byte(`id: acme-m1
+version: 1
+name: {zh: 某某, en: Acme M1}
+vendor: Acme
+class: meter
+serial: 9600 8N1
+unit: 1
+ranges:
+  - {table: input, from: 0x0000, to: 0x0001}
+kinds:
+  - {name: energy, unit: kWh, table: input, type: uint32, min: 0, max: 99999999, counter: true, digits: 8, max_rate: 1000, frozen_after: 1h, refresh: 10s}
+registers:
+  - {quantity: energy_import, kind: energy, address: 0}
+caveats:
+  - This meter does not exist.
+sources:
+  - none
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	lib, err := Library(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site, err := configs.ParseSite("site.yaml", []byte(`site: {name: demo}
+lines: [{name: hall-a, tcp: "192.0.2.1:4001"}]
+meters: [{name: press-1, line: hall-a, protocol: modbus-rtu, address: 7, profile: acme-m1}]
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := Lines(site, lib, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := judge.Rule{Counter: true, Modulus: 1e8, MaxRate: 1000, Frozen: time.Hour, Refresh: 10 * time.Second}
+	if got := lines[0].Meters[0].Columns[0].Rule; got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

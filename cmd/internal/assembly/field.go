@@ -121,7 +121,7 @@ func newMeter(m *configs.Meter, lib *profile.Library, bus drivers.Exchanger) (ag
 	for _, q := range quantities {
 		life := p.Lives[q.Name]
 		c := agent.Column{Quantity: q, Multiplier: drivers.Decimal{Coef: 1}, Rule: judge.Rule{
-			Counter: life.Counter, Modulus: life.Modulus, MaxRate: life.MaxRate, Frozen: life.Frozen,
+			Counter: life.Counter, Modulus: life.Modulus, MaxRate: life.MaxRate, Frozen: life.Frozen, Refresh: life.Refresh,
 		}}
 		if p.Secondary {
 			c.Multiplier = multiplier(q.Unit, m.CT, m.PT)
@@ -232,10 +232,14 @@ func namedDevice(am *agent.Meter, m *configs.Meter, p *profile.Profile, bus driv
 			Wakeup: p.Wakeup, Timeout: p.Timeout, Settings: settings,
 		}, bus)
 	case configs.IEC62056:
-		am.Device, err = iec62056.New(iec62056.Config{
+		device, err := iec62056.New(iec62056.Config{
 			Name: name, Address: address, Items: items, Timeout: p.Timeout, Settings: settings,
 			Emulate: settings.DataBits == 8,
 		}, bus)
+		if err != nil {
+			return nil, err
+		}
+		am.Device, am.Identity = device, device.Identify
 	default:
 		err = fmt.Errorf("profile %s is for %s, the meter speaks %s", p.ID, p.Protocol, m.Protocol)
 	}
