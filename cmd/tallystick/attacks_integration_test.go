@@ -35,11 +35,14 @@ func onDefaultBroker(t *testing.T) (*box, *creditor) {
 }
 
 // TestIntegrationForkedBox: a box whose disk was copied runs twice and tells
-// each lender another story. Neither can see it alone; side by side they have a
-// proof that others can check, with other programs.
+// each lender another story, each on its own broker. (On one, the two retained
+// meta messages would already contradict each other.) Neither can see it alone;
+// side by side they have a proof that others can check, with other programs.
 func TestIntegrationForkedBox(t *testing.T) {
 	b, bankA := onDefaultBroker(t)
-	bankB := newCreditor(t, "bank-b", "voltage-current", bankA.broker, b)
+	port := freePort(t)
+	mosquitto(t, port)
+	bankB := newCreditor(t, "bank-b", "voltage-current", fmt.Sprintf("broker: mqtt://127.0.0.1:%d", port), b)
 	key := b.key()
 	watchA, watchB := bankA.watch(key, "--json"), bankB.watch(key, "--json")
 	first := b.run()
