@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -26,6 +27,7 @@ func TestReplay(t *testing.T) {
 			}
 			w.tell(b)
 			time.Sleep(time.Minute)
+			synctest.Wait()
 		}
 		ask(10, 5, 9, evidence.Energy, evidence.VoltageCurrent)
 		ask(10, 5, 9, evidence.Energy) // the same again: somebody repeats it
@@ -85,6 +87,7 @@ func TestHeard(t *testing.T) {
 		for _, b := range [][]byte{good, good, forged, foreign} {
 			w.tell(b)
 			time.Sleep(time.Second)
+			synctest.Wait()
 		}
 		if challenges != 1 || receipts == 0 {
 			t.Errorf("%d challenges, %d receipts passed on", challenges, receipts)

@@ -94,6 +94,7 @@ func TestTimeIsOver(t *testing.T) {
 		}
 		s, stop := w.run(cfg)
 		time.Sleep(2 * time.Minute)
+		synctest.Wait()
 		sent := len(w.order)
 		w.log.add(t, nextWindow(t, w))
 		ends(t, s, time.Hour)
@@ -130,9 +131,11 @@ func TestBeforeTheStretch(t *testing.T) {
 		s, stop := w.run(cfg)
 		defer stop()
 		ends(t, s, time.Hour)
+		synctest.Wait()
 		w.got = 0
 		w.tell(w.receipt(0, "gap")) // a lender that lost what it had
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		ends(t, s, time.Hour)
 		if slices.Min(w.order) != 12 || w.got != 22 {
 			t.Fatalf("sent %v, the lender has %d", w.order, w.got)
@@ -144,6 +147,7 @@ func TestBeforeTheStretch(t *testing.T) {
 			}
 			w.tell(b)
 			time.Sleep(time.Minute)
+			synctest.Wait()
 		}
 		ask(1)
 		var again []uint64

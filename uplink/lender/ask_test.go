@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -183,10 +184,11 @@ func TestReplayThroughALossyBroker(t *testing.T) {
 		s := evidencetest.NewStream(t, 1, 20)
 		b := newBoxSession(t, s)
 		serve(t, b, s, 0)
-		honest, calls := b.answer, 0
+		honest := b.answer
+		var calls atomic.Int32
 		again := evidence.Topic(evidence.ReplayTopic, s.Writer.LogID(), "bank-a")
 		b.answer = func(m evidence.Message) {
-			switch calls++; calls {
+			switch calls.Add(1) {
 			case 1: // not heard
 			case 2:
 				for _, n := range []uint64{3, 4, 7, 8} { // 5 and 6 are dropped, and then all
@@ -205,8 +207,8 @@ func TestReplayThroughALossyBroker(t *testing.T) {
 		if d := time.Since(began); d > 15*time.Second {
 			t.Errorf("what was dropped was asked for after %v", d)
 		}
-		if got.Leaves != 18 || got.Missing != nil || sum.Verdict != verify.Verified || calls != 3 {
-			t.Errorf("%d leaves, missing %v, %s, %d requests", got.Leaves, got.Missing, sum.Verdict, calls)
+		if got.Leaves != 18 || got.Missing != nil || sum.Verdict != verify.Verified || calls.Load() != 3 {
+			t.Errorf("%d leaves, missing %v, %s, %d requests", got.Leaves, got.Missing, sum.Verdict, calls.Load())
 		}
 	})
 }
