@@ -78,7 +78,8 @@ func (u *used) load() error {
 	return nil
 }
 
-// store replaces the note, durable on return.
+// store replaces the note; after a power cut it may be the one before, which says
+// less and nothing wrong.
 func (u *used) store(p evidence.Previous) error {
 	if u.path == "" {
 		return nil

@@ -46,6 +46,14 @@ func (in *incoming) note(code string, args ...any) {
 	in.res.Reasons = append(in.res.Reasons, newReason(code, args...))
 }
 
+// unreadable says that the block of a channel is not what it must be, and ends
+// the checks.
+func (in *incoming) unreadable(ch evidence.Channel, code string, args ...any) bool {
+	in.res.Channel = ch
+	in.fault(Unreadable, code, append([]any{in.m.N, ch}, args...)...)
+	return false
+}
+
 // check is one rule of SPEC.md "Checks". run returns false when nothing after
 // it can be judged.
 type check struct {
@@ -284,9 +292,7 @@ func checkChannelSet(in *incoming) bool {
 	}
 	for _, ch := range slices.Sorted(maps.Keys(in.m.Channels)) {
 		if _, ok := in.dict.Channels[ch]; !ok {
-			in.res.Channel = ch
-			in.fault(Unreadable, "channel-unknown", in.m.N, ch)
-			return false
+			return in.unreadable(ch, "channel-unknown")
 		}
 	}
 	return true
@@ -373,14 +379,10 @@ func checkBlockForm(in *incoming) bool {
 	for _, b := range in.d.Blocks {
 		blk, err := evidence.DecodeBlock(b.Bytes, in.dict.Channels[b.Channel])
 		if err != nil {
-			in.res.Channel = b.Channel
-			in.fault(Unreadable, "block-form", in.m.N, b.Channel, err.Error())
-			return false
+			return in.unreadable(b.Channel, "block-form", err.Error())
 		}
 		if blk.Channel != b.Channel || blk.Seq != in.m.Channels[b.Channel].Seq {
-			in.res.Channel = b.Channel
-			in.fault(Unreadable, "block-header", in.m.N, b.Channel)
-			return false
+			return in.unreadable(b.Channel, "block-header")
 		}
 		w.add(&blk)
 		if b.Channel.Measured() {
@@ -398,14 +400,10 @@ func checkBlockHeaders(in *incoming) bool {
 	for _, b := range in.d.Blocks {
 		blk, err := evidence.DecodeBlockHeader(b.Bytes)
 		if err != nil {
-			in.res.Channel = b.Channel
-			in.fault(Unreadable, "block-form", in.m.N, b.Channel, err.Error())
-			return false
+			return in.unreadable(b.Channel, "block-form", err.Error())
 		}
 		if blk.Channel != b.Channel || blk.Seq != in.m.Channels[b.Channel].Seq {
-			in.res.Channel = b.Channel
-			in.fault(Unreadable, "block-header", in.m.N, b.Channel)
-			return false
+			return in.unreadable(b.Channel, "block-header")
 		}
 	}
 	return true
@@ -416,14 +414,10 @@ func checkRecordForm(in *incoming) bool {
 	for _, b := range in.d.Blocks {
 		r, err := evidence.ParseRecord(b.Bytes)
 		if err != nil {
-			in.res.Channel = b.Channel
-			in.fault(Unreadable, "block-form", in.m.N, b.Channel, err.Error())
-			return false
+			return in.unreadable(b.Channel, "block-form", err.Error())
 		}
 		if r.Seq != in.m.Channels[b.Channel].Seq {
-			in.res.Channel = b.Channel
-			in.fault(Unreadable, "block-header", in.m.N, b.Channel)
-			return false
+			return in.unreadable(b.Channel, "block-header")
 		}
 		in.res.Record = &r
 	}
