@@ -74,6 +74,9 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 		},
 	}
 	// Before anything is sent: it may be a withdrawal.
+	if err := led.carryConsents(); err != nil {
+		return nil, err
+	}
 	if err := a.seal.requests(); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -40,7 +41,9 @@ type consents struct {
 	dir  string
 	log  evidence.LogID
 
-	saved uint64 // Next in the file
+	saved   uint64   // Next in the file
+	stored  bool     // there is a file, of this log
+	carried []string // lenders whose consent stands in a log that was put away
 
 	mu    sync.Mutex
 	state storedConsents // guarded by mu
@@ -66,11 +69,15 @@ type storedConsent struct {
 	consent evidence.Consent // what Record says
 }
 
-// openConsents takes up the consents of a log. They are usable beside an error,
-// which says what had to be done without.
-func openConsents(fsys vfs.FS, dir string, id evidence.LogID, log *buffer.Log) (*consents, error) {
+// openConsents takes up the consents of a log; continues says that its genesis
+// names a log before it, in which there may have been some. They are usable beside
+// an error, which says what had to be done without.
+func openConsents(fsys vfs.FS, dir string, id evidence.LogID, continues bool, log *buffer.Log) (*consents, error) {
 	c := &consents{fsys: fsys, dir: dir, log: id}
 	known, err := c.load()
+	if continues && !known {
+		c.state.Lost = true
+	}
 	c.saved = c.state.Next
 	if first := log.First(); c.state.Next < first {
 		c.state.Lost, c.state.Next = true, first
@@ -84,13 +91,39 @@ func openConsents(fsys vfs.FS, dir string, id evidence.LogID, log *buffer.Log) (
 		if e != nil {
 			// The file is stored after each record; so what cannot be read
 			// here is something else, unless the file is gone as well.
-			c.state.Lost = c.state.Lost || !known
+			c.state.Lost = c.state.Lost || !c.stored
 		}
 	}
 	return c, err
 }
 
-// load reads the file, if there is one of this log.
+// carry states in this log what the factory said to its lenders in one that was put
+// away: a withdrawal does not end with the disk it was written to. Until then it is
+// in force all the same.
+func (c *consents) carry(next func() uint64, seal func(Request) error) error {
+	for _, lender := range c.carried {
+		k := c.state.Lenders[lender]
+		if k.Leaf > 0 {
+			continue // stated before a crash
+		}
+		r, err := evidence.ParseRecordBody(k.Record)
+		if err != nil {
+			return err
+		}
+		q := Request{evidence.ConsentLeaf, r}
+		if err := c.record(next(), q, func() error { return seal(q) }); err != nil {
+			return err
+		}
+	}
+	c.carried = nil
+	if c.stored {
+		return nil
+	}
+	return c.save(next())
+}
+
+// load reads the file; known is whether it says all there was to say. One of another
+// log is of a history that was put away.
 func (c *consents) load() (known bool, err error) {
 	fresh := storedConsents{Log: c.log.String(), Lenders: map[string]storedConsent{}}
 	c.state = fresh
@@ -107,9 +140,6 @@ func (c *consents) load() (known bool, err error) {
 	if err := json.NewDecoder(io.NewSectionReader(f, 0, consentsBytes)).Decode(&s); err != nil {
 		return false, fmt.Errorf("consents: %s: %w", name, err)
 	}
-	if s.Log != fresh.Log {
-		return false, nil // of a history that was put away
-	}
 	for lender, k := range s.Lenders {
 		if k.consent, err = consentOf(k.Record); err != nil {
 			return false, fmt.Errorf("consents: %s: lender %s: %w", name, lender, err)
@@ -118,6 +148,13 @@ func (c *consents) load() (known bool, err error) {
 	}
 	if s.Lenders == nil {
 		s.Lenders = fresh.Lenders
+	}
+	if c.stored = s.Log == fresh.Log; !c.stored {
+		c.carried = slices.Sorted(maps.Keys(s.Lenders))
+		for lender, k := range s.Lenders {
+			s.Lenders[lender] = storedConsent{Record: k.Record, consent: k.consent}
+		}
+		s.Log, s.Next, s.Done = fresh.Log, 0, nil
 	}
 	c.state = s
 	return true, nil
@@ -219,7 +256,7 @@ func (c *consents) save(next uint64) error {
 	if err := replaceFile(c.fsys, c.dir, consentsFile, text); err != nil {
 		return err
 	}
-	c.saved = next
+	c.saved, c.stored = next, true
 	return nil
 }
 

@@ -72,7 +72,7 @@ func (h *History) Current() evidence.PublicKey {
 
 // Standing is how the factory stands to a lender, by the leaves there are.
 func (h *History) Standing(lender string) (Standing, error) {
-	c, err := openConsents(vfs.OS(), h.dir, h.LogID(), h.log)
+	c, err := openConsents(vfs.OS(), h.dir, h.LogID(), h.meta.Genesis.Manifest.Genesis.Prev != nil, h.log)
 	return c.of(lender), err
 }
 

@@ -109,12 +109,16 @@ func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p p
 	if err = l.remember(); err != nil {
 		return nil, p, err
 	}
+	meta, err := l.writer.Meta().Parse()
+	if err != nil {
+		return nil, p, err
+	}
 	l.source.setMeta(l.writer.Meta().Encode())
 	var lacking error
 	if l.totals, lacking = openTotals(fsys, s, l); lacking != nil {
 		p.damaged = append(p.damaged, lacking.Error())
 	}
-	if l.consents, lacking = openConsents(fsys, s.Dir, l.writer.LogID(), log); lacking != nil {
+	if l.consents, lacking = openConsents(fsys, s.Dir, l.writer.LogID(), meta.Genesis.Manifest.Genesis.Prev != nil, log); lacking != nil {
 		p.damaged = append(p.damaged, lacking.Error())
 	}
 	if err = l.openJournal(fsys, &p); err != nil {
@@ -435,6 +439,12 @@ func (l *ledger) record(t evidence.LeafType, lender string, content any) error {
 		return err
 	}
 	return l.recordBody(t, body)
+}
+
+// carryConsents states what the factory said to its lenders in a log that was put
+// away.
+func (l *ledger) carryConsents() error {
+	return l.consents.carry(l.writer.N, func(q Request) error { return l.recordBody(q.Type, q.Record.Body) })
 }
 
 // recordBody seals a record that is encoded already.

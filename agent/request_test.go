@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -254,6 +255,65 @@ func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
 		if st := standing(t, s.Dir, "bank-a"); !st.Lost {
 			t.Errorf("later: %+v", st)
 		}
+	})
+}
+
+// TestWithdrawalOutlivesItsLog: a history is gone and another begins. What the
+// factory said to its lenders is said again in it; where nobody knows what that was,
+// no lender has a consent.
+func TestWithdrawalOutlivesItsLog(t *testing.T) {
+	removeLog := func(t *testing.T, s *Site) {
+		for _, dir := range []string{sealedDir, journalDir} {
+			if err := os.RemoveAll(filepath.Join(s.Dir, dir)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, lose := range map[string]func(*testing.T, *Site){
+		"and says so":    func(t *testing.T, s *Site) { removeLog(t, s); s.DeclareLoss = true },
+		"without a word": func(t *testing.T, s *Site) { removeLog(t, s); s.Used = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := usedSite(t.TempDir())
+				leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.GrantConsent, 1))
+				leave(t, s.Dir, evidence.ConsentLeaf, "bank-b", act(evidence.GrantConsent, 1))
+				leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.WithdrawConsent, 2))
+				runFor(t, s, time.Minute)
+				lose(t, &s)
+				runFor(t, s, time.Minute)
+				s.DeclareLoss = false
+				runFor(t, s, time.Minute)
+				for lender, want := range map[string]evidence.ConsentAct{"bank-a": evidence.WithdrawConsent, "bank-b": evidence.GrantConsent} {
+					st := standing(t, s.Dir, lender)
+					if st.Consent == nil || st.Consent.Record.Act != want || st.Leaf == 0 || st.Lost {
+						t.Errorf("%s: %+v, want act %d", lender, st, want)
+					}
+				}
+				if st := standing(t, s.Dir, "bank-c"); st.Consent != nil || st.Lost {
+					t.Errorf("a lender without one: %+v", st)
+				}
+				if got := strings.Count(strings.Join(types(history(t, s)), " "), "consent"); got != 2 {
+					t.Errorf("%d consents in the new history, want each lender's newest, once", got)
+				}
+			})
+		})
+	}
+	t.Run("with everything", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := usedSite(t.TempDir())
+			leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.WithdrawConsent, 1))
+			runFor(t, s, time.Minute)
+			if err := os.RemoveAll(s.Dir); err != nil {
+				t.Fatal(err)
+			}
+			s.DeclareLoss = true
+			runFor(t, s, time.Minute)
+			runFor(t, s, time.Minute)
+			if st := standing(t, s.Dir, "bank-a"); !st.Lost {
+				t.Errorf("%+v", st)
+			}
+		})
 	})
 }
 
