@@ -100,7 +100,10 @@ func (a *Agent) Source() *Source { return a.led.source }
 // stopped, the open window sealed and durable, shippers given Site.Drain to
 // deliver, everything closed. It returns nil for such a stop and an error only
 // when the history cannot be written any more.
-func (a *Agent) Run(ctx context.Context) error {
+func (a *Agent) Run(ctx context.Context) error { return a.run(ctx, "stopped") }
+
+// run is Run; reason is what the last leaf says of the stop.
+func (a *Agent) run(ctx context.Context, reason string) error {
 	work, stopWork := context.WithCancel(ctx) // pollers and sealer
 	ship, stopShip := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopShip()
@@ -146,7 +149,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		err = errors.Join(err, e)
 	}
 	if err == nil {
-		err = a.seal.finish("stopped")
+		err = a.seal.finish(reason)
 	}
 	if err == nil {
 		a.drain(ship, shippers)

@@ -70,9 +70,21 @@ func (h *History) Current() evidence.PublicKey {
 	return h.PublicKey()
 }
 
+// Previous is what the genesis says of a log before this one; nil for nothing.
+func (h *History) Previous() *evidence.Previous { return h.meta.Genesis.Manifest.Genesis.Prev }
+
+// end is where the history ends, as another one names it.
+func (h *History) end(why string) (evidence.Previous, error) {
+	a, err := anchorAt(h.log, h.Next())
+	if err != nil {
+		return evidence.Previous{}, err
+	}
+	return evidence.Previous{Log: h.LogID(), N: h.Next(), Root: a.Root(h.PublicKey().Suite()), Why: why}, nil
+}
+
 // Standing is how the factory stands to a lender, by the leaves there are.
 func (h *History) Standing(lender string) (Standing, error) {
-	c, err := openConsents(vfs.OS(), h.dir, h.LogID(), h.meta.Genesis.Manifest.Genesis.Prev != nil, h.log)
+	c, err := openConsents(vfs.OS(), h.dir, h.LogID(), h.Previous() != nil, h.log)
 	return c.of(lender), err
 }
 

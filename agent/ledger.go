@@ -72,7 +72,7 @@ func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p p
 	if err := l.used.load(); err != nil {
 		return nil, p, err
 	}
-	lost, err := l.used.settle(fsys, s)
+	before, err := l.used.settle(fsys, s)
 	if err != nil {
 		return nil, p, err
 	}
@@ -95,8 +95,11 @@ func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p p
 	if rec.TailLost {
 		return nil, p, fmt.Errorf("%s: %w", s.Dir, ErrRolledBack)
 	}
+	if before == nil {
+		before = s.continues
+	}
 	if log.Next() == 0 {
-		err = l.begin(s, dict, lost)
+		err = l.begin(s, dict, before)
 	} else {
 		err = l.resume(s, &p)
 	}

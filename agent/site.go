@@ -48,6 +48,8 @@ type Site struct {
 	Software     string        // name and version, for the boot leaf
 	Drain        time.Duration // how long a stop waits for receipts
 
+	continues *evidence.Previous // what a new history says of the one before; see Continue
+
 	Close  func() error // called when Run ends; may be nil
 	Log    *slog.Logger
 	OnPoll func(Poll) // told of every poll and its fault, from the line's goroutine; may be nil

@@ -40,6 +40,25 @@ type Config struct {
 	Attestation []byte
 }
 
+// Erase erases a box's keys for good: the one in use, those to come after it, and
+// the secrets beside them. It may be called again after an error. No Identity may be
+// open on them.
+func Erase(c Config) error {
+	store := c.Store
+	if store == nil {
+		store = custody.Files{Suite: uint64(c.Suite)}
+	}
+	for _, name := range []string{c.Path + ".after", c.Path + ".next", c.Path} {
+		if err := store.Erase(name); err != nil {
+			return err
+		}
+	}
+	if c.Store == nil {
+		return nil
+	}
+	return keyfile.Erase(c.Secrets)
+}
+
 // Identity is a box's keys and secrets. Close it in the end.
 type Identity struct {
 	Salt       []byte             // 32 bytes

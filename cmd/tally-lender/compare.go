@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,10 @@ func newCompareCommand() *cobra.Command {
 same channels: every leaf is the same for all lenders. Where the box has signed
 two different leaves for one index, the two together are written as a proof that
 anybody can check with "tally-lender verify" and the box's public key.
+
+Where a box went on in another log, under a key of another suite or kept elsewhere,
+A is the whole end of the first log and B the second: it checks that the one names
+the key of the other under signature, and the other where the one ended.
 
 Exit code 0 they agree, 1 they have no leaf in common, 4 forked, 3 no bundle.
 
@@ -49,7 +54,14 @@ Exit code 0 they agree, 1 they have no leaf in common, 4 forked, 3 no bundle.
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
+			if !assumed.IsZero() {
+				r := verify.KeyAssumed(assumed)
+				fmt.Fprintf(cmd.ErrOrStderr(), "  ? %s\n    %s\n", r.En, r.Zh)
+			}
 			found, err := verify.Compare(key, a, b)
+			if errors.Is(err, verify.ErrOtherLog) {
+				return succession(cmd, a, b, policy, asJSON)
+			}
 			if err != nil {
 				return fmt.Errorf("compare %s with %s: %w", args[0], args[1], err)
 			}
@@ -58,10 +70,6 @@ Exit code 0 they agree, 1 they have no leaf in common, 4 forked, 3 no bundle.
 					return err
 				}
 			}
-			if !assumed.IsZero() {
-				r := verify.KeyAssumed(assumed)
-				fmt.Fprintf(cmd.ErrOrStderr(), "  ? %s\n    %s\n", r.En, r.Zh)
-			}
 			return compared(cmd.ErrOrStderr(), found, proof)
 		},
 	}
@@ -69,6 +77,31 @@ Exit code 0 they agree, 1 they have no leaf in common, 4 forked, 3 no bundle.
 	c.Flags().StringVar(&proof, "proof", "tally.fork", "where to write the proof of a fork")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON on stdout")
 	return c
+}
+
+// succession tells whether the log of next continues that of old, which must be
+// whole at its end.
+func succession(cmd *cobra.Command, old, next *os.File, policy verify.Policy, asJSON bool) error {
+	for _, f := range []*os.File{old, next} {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+	}
+	heir, err := verify.Succession(old, next, policy)
+	if errors.Is(err, verify.ErrNoSuccession) {
+		return &cli.Error{Exit: cli.NotVerified, Code: "E-419", Text: fmt.Sprintf("%s and %s are of different logs, and %v", old.Name(), next.Name(), err),
+			Hint: "export the whole end of the first log: tallystick log export; if it is whole, ask for an explanation and pin nothing"}
+	}
+	if err != nil {
+		return fmt.Errorf("compare %s with %s: %w", old.Name(), next.Name(), err)
+	}
+	if asJSON {
+		if err := json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"continues_under": heir.String()}); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "the second log continues the first, each says so under signature; its key to pin: %s / 第二份日志是第一份的延续，双方均有签名为证；应登记的密钥：%s\n", heir, heir)
+	return nil
 }
 
 // compared tells what was found.

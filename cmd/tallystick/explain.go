@@ -52,6 +52,8 @@ func explain(err error) *cli.Error {
 		other   *assembly.KeyError
 		history *historyError
 		gone    *agent.HistoryGone
+		lacks   *agent.Unconfirmed
+		same    *assembly.SamePlace
 		link    *os.LinkError
 		path    *fs.PathError
 	)
@@ -63,6 +65,12 @@ func explain(err error) *cli.Error {
 	case errors.As(err, &gone):
 		e.Code, e.Text = "E-417", gone.Error()
 		e.Hint = "put the directory back as it was. If it is gone for good: tallystick run --declare-loss begins a new history that says so under signature"
+	case errors.As(err, &lacks):
+		e.Code, e.Text = "E-506", lacks.Error()
+		e.Hint = fmt.Sprintf("nothing was erased, and the agent may run on: try again when it has them (tallystick log status), or take %s out of the site file; what it lacks then stays on this box", lacks.Lender)
+	case errors.As(err, &same):
+		e.Code, e.Exit, e.Text = "E-507", cli.Usage, same.Error()
+		e.Hint = "in the file that --to names write another key: and another buffer: directory:"
 	case errors.As(err, &locked):
 		e.Code, e.Text = "E-401", fmt.Sprintf("the history in %s is in use by another process", dir)
 		if locked.PID != 0 {

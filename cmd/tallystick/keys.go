@@ -114,7 +114,8 @@ func (a *app) showKey(out io.Writer, site *configs.Site, keys *assembly.Keys) er
 }
 
 func newKeysRotateCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var to string
+	c := &cobra.Command{
 		Use:   "rotate",
 		Short: "Go on with the next key, and erase the one in use",
 		Long: `Writes into the history, signed with the key in use, that the next key signs from
@@ -122,12 +123,23 @@ now on; that was committed to before. Then the old key is erased. Lenders need
 do nothing: they keep the key they were given, and follow. The agent must not be
 running.
 
+With --to the history goes on in another one, under a key of another suite or kept
+elsewhere: --to names the site file from now on, with its own key:, its own buffer:
+directory: and its signing:. The last leaf of this history names that key, goes to
+the lenders, and must be confirmed by each; the new history begins with where this
+one ended, and with the consents in force. Then the old keys are erased. Lenders pin
+the key printed, after tally-lender compare OLD NEW has shown them that each history
+names the other. The old history stays, to be exported with the old site file.
+
 ` + cli.ExitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			site, err := a.load()
 			if err != nil {
 				return err
+			}
+			if to != "" {
+				return a.succeed(cmd.OutOrStdout(), site, to)
 			}
 			now, err := assembly.Rotate(site, "tallystick "+version, a.logger(0))
 			if err != nil {
@@ -138,6 +150,26 @@ running.
 			return nil
 		},
 	}
+	c.Flags().StringVar(&to, "to", "", "site file of the history that comes after this one, with keys of another suite or elsewhere")
+	return c
+}
+
+// succeed goes on in the history of another site file.
+func (a *app) succeed(out io.Writer, site *configs.Site, to string) error {
+	following := *a
+	following.config = to
+	next, err := following.load()
+	if err != nil {
+		return err
+	}
+	heir, err := assembly.Succeed(site, next, assembly.Options{Software: "tallystick " + version, Log: a.logger(0)})
+	if err != nil {
+		return &historyError{Dir: site.Buffer.Directory, Err: err}
+	}
+	fmt.Fprintf(a.stderr, "the keys of %s are erased; run the agent with %s, back up %s, and give each lender the key below, fingerprint %s\n",
+		a.config, to, next.Key, words.Fingerprint(heir))
+	fmt.Fprintln(out, heir)
+	return nil
 }
 
 func newKeysCertifyCommand(a *app) *cobra.Command {

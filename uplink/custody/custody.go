@@ -59,6 +59,9 @@ type Store interface {
 	// on return. After an error or a crash on its way, Replace with the same
 	// names finishes it; without a key by, it only does what may be left to do.
 	Replace(name, by string) error
+	// Erase erases the key of that name for good, durable on return; a missing one
+	// is erased already. Close it first.
+	Erase(name string) error
 }
 
 // Rotation is the key in use and its successor, which is made early so that its
@@ -166,6 +169,9 @@ func (f Files) Create(path string) (Key, error) {
 
 // Replace is keyfile.Replace, which says what erasing is worth.
 func (f Files) Replace(path, by string) error { return keyfile.Replace(path, by) }
+
+// Erase is keyfile.Erase.
+func (f Files) Erase(path string) error { return keyfile.Erase(path) }
 
 // FileKey is the Key of a private key that keyfile.LoadSigner read.
 func FileKey(key crypto.Signer) (Key, error) {

@@ -186,6 +186,24 @@ func Replace(path, by string) error {
 	return nil
 }
 
+// Erase removes the key file at path, durable on return; a missing one is erased
+// already. What that is worth Replace says.
+func Erase(path string) error {
+	err := dropTemporary(path)
+	if err == nil {
+		if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("erase key file %s: %w", path, err)
+	}
+	return nil
+}
+
 // replacing is what Replace does, cut where the power may be.
 func replacing(path, by string) []func() error {
 	dir := filepath.Dir(path)

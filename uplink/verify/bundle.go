@@ -105,23 +105,31 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 // head); everything found in it is in the Summary. each, where not nil, sees
 // every result in order.
 func Bundle(r io.Reader, policy Policy, each func(Result)) (Summary, error) {
-	br, err := evidence.NewBundleReader(r)
+	b, err := readBundle(r, policy, each)
 	if err != nil {
 		return Summary{}, err
 	}
-	b := bundle{header: br.Header(), policy: policy, each: each,
+	return b.sum, nil
+}
+
+func readBundle(r io.Reader, policy Policy, each func(Result)) (*bundle, error) {
+	br, err := evidence.NewBundleReader(r)
+	if err != nil {
+		return nil, err
+	}
+	b := &bundle{header: br.Header(), policy: policy, each: each,
 		sum: Summary{Verdict: Verified, Grade: GradeA, Grades: map[Grade]uint64{}, Gaps: []Lost{}, Altered: []Fault{}, Forks: []Fault{},
 			Reasons: []Reason{}, Assumptions: []Reason{}}}
 	b.sum.Log = b.header.Log
 	if !b.begin() {
 		b.sum.Grade = GradeX
-		return b.sum, nil
+		return b, nil
 	}
 	if err := b.deliveries(br); err != nil {
-		return Summary{}, err
+		return nil, err
 	}
 	b.finish()
-	return b.sum, nil
+	return b, nil
 }
 
 // bundle is one check under way.

@@ -5,6 +5,7 @@ package verify
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,21 @@ func TestForeignVectors(t *testing.T) {
 	out, err := exec.Command("/usr/bin/python3", "../evidence/interop/verify.py", "--vectors", vectorDir).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestForeignSuccession: the reader in Python finds the same logs to continue others.
+func TestForeignSuccession(t *testing.T) {
+	for name, c := range successions(t) {
+		dir := t.TempDir()
+		old, next := filepath.Join(dir, "old.tally"), filepath.Join(dir, "next.tally")
+		if err := errors.Join(os.WriteFile(old, c.old, 0o600), os.WriteFile(next, c.next, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("/usr/bin/python3", "../evidence/interop/verify.py", "--continues", old, next, c.key.String()).CombinedOutput()
+		if says := string(out); (err == nil) != (c.why == "") || strings.HasPrefix(says, "continued") != (c.why == "") || strings.HasPrefix(says, "unreadable") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
 	}
 }
 

@@ -56,9 +56,34 @@ func OpenKeys(site *configs.Site) (*Keys, error) {
 			return nil, &KeyError{Path: site.Key, Dir: site.Buffer.Directory, Signed: signed.String()}
 		}
 	}
-	k := &Keys{close: func() error { return nil }}
-	c := identity.Config{Path: site.Key, Suite: suite(site.Signing.Suite), Secrets: site.Key + ".secret"}
-	var err error
+	k := &Keys{}
+	c, err := k.custody(site)
+	if err != nil {
+		return nil, err
+	}
+	if k.Identity, k.Created, err = identity.Open(c); err != nil {
+		return nil, errors.Join(err, k.close())
+	}
+	if _, err := k.Follow(signedWith(site.Buffer.Directory)); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
+	return k, nil
+}
+
+// EraseKeys erases the keys of a site for good.
+func EraseKeys(site *configs.Site) error {
+	var k Keys
+	c, err := k.custody(site)
+	if err != nil {
+		return err
+	}
+	return errors.Join(identity.Erase(c), k.close())
+}
+
+// custody says where the keys of a site are, and opens the chip that holds them.
+func (k *Keys) custody(site *configs.Site) (c identity.Config, err error) {
+	k.close = func() error { return nil }
+	c = identity.Config{Path: site.Key, Suite: suite(site.Signing.Suite), Secrets: site.Key + ".secret"}
 	switch g := site.Signing; {
 	case g.TPM != "":
 		err = k.openTPM(&c, site)
@@ -69,15 +94,9 @@ func OpenKeys(site *configs.Site) (*Keys, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, k.close())
+		return c, errors.Join(err, k.close())
 	}
-	if k.Identity, k.Created, err = identity.Open(c); err != nil {
-		return nil, errors.Join(err, k.close())
-	}
-	if _, err := k.Follow(signedWith(site.Buffer.Directory)); err != nil {
-		return nil, errors.Join(err, k.Close())
-	}
-	return k, nil
+	return c, nil
 }
 
 // openTPM has the keys live in a TPM, and its counter certified by a key of its

@@ -33,14 +33,6 @@ type Options struct {
 // Open makes the agent a site file describes and takes up its history. The
 // key is made where there is neither a key nor a history.
 func Open(site *configs.Site, o Options) (*agent.Agent, error) {
-	lib, err := Library(site.Profiles)
-	if err != nil {
-		return nil, err
-	}
-	lines, err := Lines(site, lib, nil, func(err error) { o.Log.Warn(err.Error()) })
-	if err != nil {
-		return nil, err
-	}
 	keys, err := OpenKeys(site)
 	if err != nil {
 		return nil, err
@@ -48,22 +40,40 @@ func Open(site *configs.Site, o Options) (*agent.Agent, error) {
 	if keys.Created {
 		o.Log.Info("made the key of this box", "file", site.Key, "public", keys.Public())
 	}
-	s, err := newSite(site, keys, o.Software)
+	s, err := whole(site, keys, o)
 	if err != nil {
 		return nil, errors.Join(err, keys.Close())
 	}
-	s.Lines, s.Log, s.OnPoll, s.DeclareLoss, s.Close = lines, o.Log, o.OnPoll, o.DeclareLoss, keys.Close
+	s.Close = keys.Close
+	a, err := agent.Open(s)
+	if err != nil {
+		return nil, errors.Join(blameKey(site, keys, err), keys.Close())
+	}
+	return a, nil
+}
+
+// whole is all that a site file describes: lines to be polled, lenders to be sent to.
+func whole(site *configs.Site, keys *Keys, o Options) (agent.Site, error) {
+	lib, err := Library(site.Profiles)
+	if err != nil {
+		return agent.Site{}, err
+	}
+	lines, err := Lines(site, lib, nil, func(err error) { o.Log.Warn(err.Error()) })
+	if err != nil {
+		return agent.Site{}, err
+	}
+	s, err := newSite(site, keys, o.Software)
+	if err != nil {
+		return agent.Site{}, err
+	}
+	s.Lines, s.Log, s.OnPoll, s.DeclareLoss = lines, o.Log, o.OnPoll, o.DeclareLoss
 	for i := range site.Lenders {
 		l := &site.Lenders[i]
 		s.Lenders = append(s.Lenders, agent.Lender{Name: string(l.Name), Ship: func(f agent.Feed) (agent.Shipper, error) {
 			return newShipper(l, f, s.Zone, o)
 		}})
 	}
-	a, err := agent.Open(s)
-	if err != nil {
-		return nil, errors.Join(blameKey(site, keys, err), keys.Close())
-	}
-	return a, nil
+	return s, nil
 }
 
 // newSite is what the history of a site is kept with; nothing is read or sent.

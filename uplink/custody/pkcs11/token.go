@@ -221,6 +221,23 @@ func (t *token) Replace(label, by string) error {
 	return nil
 }
 
+// Erase destroys the key labelled label.
+func (t *token) Erase(label string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	keys, err := t.objects(private(label)...)
+	if err == nil {
+		err = t.destroy(keys)
+	}
+	if err == nil {
+		err = t.dropWidows(label)
+	}
+	if err != nil {
+		return fmt.Errorf("erase key %q in PKCS#11 token %q: %w", label, t.label, err)
+	}
+	return nil
+}
+
 // replacing is what Replace does, cut where the power may be. A private key
 // carries the name; its public key is found by id, and its label only pleases
 // the eye.

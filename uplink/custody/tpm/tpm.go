@@ -92,6 +92,9 @@ func (t *TPM) Create(path string) (custody.Key, error) {
 // it. A key that is open can be used until its Close.
 func (t *TPM) Replace(path, by string) error { return keyfile.Replace(path, by) }
 
+// Erase is keyfile.Erase; what that is worth in a TPM Replace says.
+func (t *TPM) Erase(path string) error { return keyfile.Erase(path) }
+
 type signingKey struct{ *key }
 
 // Sign signs with TPM2_Sign; some hundred milliseconds on a real chip.

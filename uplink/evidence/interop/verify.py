@@ -9,9 +9,11 @@ vectors alone. Section numbers are those of SPEC.md.
         "received": [ms, ...] and "nonces": {hex: ms given out}, which add grades (13)
   verify.py --fraud A B KEY [META]    do two deliveries prove a fork?
   verify.py --fraud FILE KEY          the same of a fraud proof file (10.1)
+  verify.py --continues OLD NEW KEY   does the log of bundle NEW continue that of OLD (3.2)?
 
-KEY is the pinned key in its text form (15). Exit status: 0 verified, or no fork;
-1 gaps or mismatches; 3 unreadable; 4 altered, forked or wrong-key; 2 usage.
+KEY is the pinned key in its text form (15), of OLD where there are two. Exit status: 0
+verified, no fork, or continued; 1 gaps or mismatches; 3 unreadable; 4 altered,
+forked, wrong-key or not continued; 2 usage.
 
 Needs Python 3.11, python3-cryptography and OpenSSL 3 (libcrypto.so.3).
 """
@@ -1052,8 +1054,8 @@ def items_of(read):
         yield item
 
 
-def bundle(f, key):
-    """The summary of a .tally file."""
+def bundle(f, key, see=lambda result: None):
+    """The summary of a .tally file; see is called with each result."""
     items = items_of(f.read)
     try:
         h = mapping(decode(next(items, b""), MAX64), {1, 2, 3, 4, 7, 8}, {5, 6, 9})
@@ -1080,6 +1082,7 @@ def bundle(f, key):
                     item = encode([*parts, list(anchor)])
                 anchor = None
             result = verifier.add(item)
+            see(result)
             found += result.found
             if result.leaf is None:
                 continue
@@ -1148,6 +1151,28 @@ def fork(first, second, verifier):
     for start, size in sorted(seen_a.keys() & seen_b.keys()):
         if seen_a[start, size] != seen_b[start, size]:
             return "two histories of leaves %d to %d" % (start, start + size - 1)
+    return None
+
+
+# --- 3.2 Succession ---
+
+
+def continues(old, new, key):
+    """Why the log of bundle new does not continue that of bundle old; None if it does."""
+    last = []
+    out = bundle(old, key, lambda result: last.append(result.leaf))
+    if EXIT[out["verdict"]] > 1:
+        return "the first is " + out["verdict"]
+    end = last[-1] if last else None
+    if end is None or end.type != SHUTDOWN or not end.p[33].startswith("succeeded by ") or out["root"] is None:
+        return "its last leaf names no key"
+    heir = Key.parse(end.p[33].removeprefix("succeeded by "))
+    header = mapping(decode(next(items_of(new.read), b""), MAX64), {1, 2, 3, 4, 7, 8}, {5, 6, 9})
+    genesis = Leaf(bstr(header[7], 0, MAX64))
+    if genesis.type != GENESIS or genesis.record.key != heir or not heir.signed(genesis.sign1):
+        return "another key opens the second"
+    if genesis.p.get(25, [])[:3] != [end.log, end.n + 1, bytes.fromhex(out["root"])]:
+        return "the second says of the first that it ended otherwise, or nothing"
     return None
 
 
@@ -1239,6 +1264,11 @@ def main(arguments):
             magic, version, meta, first, second = array(decode(pathlib.Path(path).read_bytes(), MAX64), 5, 5)
             need(magic == "tally-fraud" and version == 1, "not a fraud proof of version 1")
             return run_fraud(*(bstr(b, 0, MAX64) for b in (first, second)), Key.parse(key), bstr(meta, 0, MAX64))
+        case ["--continues", old, new, key]:
+            with open(old, "rb") as a, open(new, "rb") as b:
+                why = continues(a, b, Key.parse(key))
+            print("not continued: " + why if why else "continued")
+            return 4 if why else 0
         case [path, key] if not path.startswith("--"):
             return run_bundle(path, Key.parse(key))
     print(__doc__, file=sys.stderr)
