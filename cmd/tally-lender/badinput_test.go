@@ -1,14 +1,21 @@
+//go:build unix
+
 package main
 
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
 // TestVerifyOfAnything: what is no bundle, or one that this program cannot
@@ -33,6 +40,10 @@ func TestVerifyOfAnything(t *testing.T) {
 	if bytes.Equal(newer, whole) || bytes.Equal(leaf, whole) {
 		t.Fatal("the versions do not stand where this test looks for them")
 	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, file string
 		exit       int
@@ -42,6 +53,7 @@ func TestVerifyOfAnything(t *testing.T) {
 		{"noise without an end", "/dev/urandom", 3, "E-409 FILE: not a Tallystick bundle"},
 		{"zeros without an end", "/dev/zero", 3, "E-409 FILE: not a Tallystick bundle"},
 		{"a directory", dir, 3, "E-412 FILE: is a directory"},
+		{"a pipe that nobody writes to", pipe, 3, "E-412 FILE: is a pipe"},
 		{"a photograph", write("photo.tally", []byte("\xff\xd8\xff\xe0\x00\x10JFIF\x00 and so on")), 3, "E-409 FILE: not a Tallystick bundle"},
 		{"a newer file", write("newer.tally", newer), 3, "E-402 FILE: bundle format version 2, this is version 1"},
 		{"a newer log", write("leaf.tally", leaf), 3, "format version 2, this is version 1"},
@@ -122,4 +134,49 @@ func inUse() uint64 {
 	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(s)
 	return s[0].Value.Uint64() - s[1].Value.Uint64()
+}
+
+// TestSummaryIsWhole: a program that reads the summary finds each field of it, whatever
+// was checked, and no list is null.
+func TestSummaryIsWhole(t *testing.T) {
+	good, key := bundle(t, func(ds [][]byte) [][]byte { return ds })
+	gaps, _ := bundle(t, func(ds [][]byte) [][]byte { return append(ds[:3:3], ds[4:]...) })
+	one, other := evidencetest.NewStream(t, 1, 4), evidencetest.NewStream(t, 1, 1)
+	d, err := other.Writer.Window(evidencetest.Event(1, evidencetest.SmallMS), evidencetest.SmallWindow(9), nil)
+	other.Add(t, d, err)
+	proof := filepath.Join(t.TempDir(), "x.fork")
+	command("compare", fileOf(t, one), fileOf(t, other), "--key", key, "--proof", proof)
+	twice, _ := bundle(t, func(ds [][]byte) [][]byte { return append(ds[:3:3], ds[2:]...) })
+	for name, c := range map[string]struct {
+		args    []string
+		exit    int
+		verdict string
+	}{
+		"verified": {[]string{good, "--key", key}, 0, "verified"},
+		"gaps":     {[]string{gaps, "--key", key}, 1, "gaps"},
+		"fork":     {[]string{proof, "--key", key}, 4, "forked"},
+		"twice":    {[]string{twice, "--key", key}, 1, "replayed"},
+		"stranger": {[]string{good, "--key", evidencetest.PublicKey(9).String()}, 4, "wrong-key"},
+	} {
+		exit, stdout, stderr := command(append([]string{"verify", "--json"}, c.args...)...)
+		var m map[string]any
+		if err := json.Unmarshal([]byte(stdout), &m); err != nil || exit != c.exit || m["verdict"] != c.verdict {
+			t.Errorf("%s: exit %d, %v\n%s%s", name, exit, err, stdout, stderr)
+			continue
+		}
+		for _, list := range []string{"gaps", "altered", "forks", "refused", "assumptions", "reasons"} {
+			items, ok := m[list].([]any)
+			if !ok || list == "altered" && len(items) > 0 {
+				t.Errorf("%s: %s is %v", name, list, m[list])
+			}
+		}
+		for _, number := range []string{"windows", "readings"} {
+			if _, ok := m[number].(float64); !ok {
+				t.Errorf("%s: %s is %v", name, number, m[number])
+			}
+		}
+		if _, ok := m["grade_counts"].(map[string]any); !ok {
+			t.Errorf("%s: grade_counts is %v", name, m["grade_counts"])
+		}
+	}
 }

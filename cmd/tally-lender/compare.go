@@ -185,8 +185,13 @@ func (t *trust) checkFraud(f *os.File, stdout, stderr io.Writer, asJSON bool) (o
 			Hint: "nothing follows from it against the box; look at where it came from"}
 	}
 	if asJSON {
-		err := json.NewEncoder(stdout).Encode(map[string]any{"verdict": verify.Forked, "log": meta.Genesis.Manifest.Log,
-			"forks": []string{reason.En}, "assumptions": assumptions, "reasons": []verify.Reason{reason}})
+		second, err := evidence.ParseDelivery(p.B)
+		if err == nil {
+			err = json.NewEncoder(stdout).Encode(verify.Summary{Verdict: verify.Forked, Log: meta.Genesis.Manifest.Log, Grade: verify.GradeX,
+				Grades: map[verify.Grade]uint64{}, Gaps: []verify.Lost{}, Altered: []verify.Fault{}, Refused: []verify.Fault{}, Faults: 1,
+				Forks:   []verify.Fault{{N: second.Manifest.N, Verdict: verify.Forked, Reason: reason.En}},
+				Reasons: []verify.Reason{reason}, Assumptions: assumptions})
+		}
 		if err != nil {
 			return true, err
 		}

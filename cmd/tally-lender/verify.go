@@ -68,17 +68,21 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 	return c
 }
 
+// open opens a file that can be read more than once, from its start.
 func open(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	unusable := func(is, hint string) error {
+		return &cli.Error{Exit: cli.Environment, Code: "E-412", Text: path + ": is " + is, Hint: hint}
+	}
+	info, err := os.Stat(path) // to open a pipe would wait for who writes
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &cli.Error{Exit: cli.Environment, Code: "E-411", Text: path + ": no such file", Hint: "name the .tally file to check"}
 	case err != nil:
 		return nil, err
+	case info.IsDir():
+		return nil, unusable("a directory", "name the .tally file to check")
+	case info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) != 0:
+		return nil, unusable("a pipe, and a bundle is read more than once", "save it to a file first, and name that")
 	}
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		f.Close()
-		return nil, &cli.Error{Exit: cli.Environment, Code: "E-412", Text: path + ": is a directory", Hint: "name the .tally file to check"}
-	}
-	return f, nil
+	return os.Open(path)
 }

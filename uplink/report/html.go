@@ -133,7 +133,7 @@ func (b *Builder) view(l Lang, s Source) view {
 func ordered(sum *verify.Summary) []verify.Reason {
 	weight := func(r verify.Reason) int {
 		switch {
-		case slices.ContainsFunc(sum.Altered, func(f verify.Fault) bool { return f.Reason == r.En }):
+		case slices.ContainsFunc(slices.Concat(sum.Altered, sum.Forks, sum.Refused), func(f verify.Fault) bool { return f.Reason == r.En }):
 			return 0
 		case slices.Contains([]string{"reception-unknown", "no-beacon", "late", "clock-unsynchronised", "clock-backwards"}, r.Code):
 			return 2

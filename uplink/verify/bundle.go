@@ -78,8 +78,9 @@ type Summary struct {
 	// Grades counts accepted windows by grade, and under X what was not accepted.
 	Grades  map[Grade]uint64 `json:"grade_counts"`
 	Gaps    []Lost           `json:"gaps"`    // at most 1000
-	Altered []Fault          `json:"altered"` // everything not accepted but forks, at most 1000
+	Altered []Fault          `json:"altered"` // at most 1000
 	Forks   []Fault          `json:"forks"`   // at most 1000
+	Refused []Fault          `json:"refused"` // not accepted and neither: repeated, unreadable, of a stranger; at most 1000
 	Faults  uint64           `json:"faults"`  // how many were not accepted
 	Reasons []Reason         `json:"reasons"` // each code once, as first met
 	// Assumptions are what the result rests on and the bundle cannot show.
@@ -118,7 +119,7 @@ func readBundle(r io.Reader, policy Policy, each func(Result)) (*bundle, error) 
 		return nil, err
 	}
 	b := &bundle{header: br.Header(), policy: policy, each: each,
-		sum: Summary{Verdict: Verified, Grade: GradeA, Grades: map[Grade]uint64{}, Gaps: []Lost{}, Altered: []Fault{}, Forks: []Fault{},
+		sum: Summary{Verdict: Verified, Grade: GradeA, Grades: map[Grade]uint64{}, Gaps: []Lost{}, Altered: []Fault{}, Forks: []Fault{}, Refused: []Fault{},
 			Reasons: []Reason{}, Assumptions: []Reason{}}}
 	b.sum.Log = b.header.Log
 	if !b.begin() {
@@ -329,8 +330,11 @@ func (b *bundle) refused(res Result) {
 	b.sum.Grade = GradeX
 	b.sum.Faults++
 	b.sum.Grades[GradeX]++
-	list := &b.sum.Altered
-	if res.Verdict == Forked {
+	list := &b.sum.Refused
+	switch res.Verdict {
+	case Altered:
+		list = &b.sum.Altered
+	case Forked:
 		list = &b.sum.Forks
 	}
 	if len(*list) < listed {

@@ -56,7 +56,7 @@ func Exit(v verify.Verdict) error {
 	switch v {
 	case verify.Verified:
 		return nil
-	case verify.Gap:
+	case verify.Gap, verify.Replayed: // what is repeated is there, and nothing was changed
 		return &cli.Error{Exit: cli.Fault}
 	case verify.Unreadable:
 		return &cli.Error{Exit: cli.Environment}
