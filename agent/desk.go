@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -30,6 +31,8 @@ type desk struct {
 type said struct {
 	nonce    []byte // of its newest message, nil once answered
 	receipt  []byte // its newest, as it came; nil once recorded
+	bears    []byte // the nonce in it, nil once answered
+	owed     []byte // that of the one recorded last, nil once answered: who reads the history finds both
 	recorded time.Time
 	asked    int // reads of its challenge not answered yet
 }
@@ -62,7 +65,7 @@ func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evi
 		if m.Receipt.Nonce != nil {
 			s.nonce = m.Receipt.Nonce
 		}
-		s.receipt = raw
+		s.receipt, s.bears = raw, m.Receipt.Nonce
 	case m.Challenge != nil:
 		c := m.Challenge
 		s.nonce = c.Nonce[:]
@@ -92,9 +95,15 @@ func (d *desk) beacon() (hs []evidence.NonceHash) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, s := range d.lenders {
-		if s.nonce != nil && len(hs) < evidence.MaxBeacon {
-			hs = append(hs, d.suite.NonceHash(s.nonce))
-			s.nonce = nil
+		for _, nonce := range []*[]byte{&s.nonce, &s.owed} {
+			if *nonce == nil || len(hs) == evidence.MaxBeacon {
+				continue
+			}
+			if bytes.Equal(*nonce, s.bears) {
+				s.bears = nil
+			}
+			hs = append(hs, d.suite.NonceHash(*nonce))
+			*nonce = nil
 		}
 	}
 	hs = append(hs, d.seen[:min(len(d.seen), evidence.MaxBeacon-len(hs))]...)
@@ -140,7 +149,8 @@ func (d *desk) takeReceipts(last bool) map[string][]byte {
 	for name, s := range d.lenders {
 		if s.receipt != nil && (last || now.Sub(s.recorded) >= receiptsEvery) {
 			due[name] = s.receipt
-			s.receipt, s.recorded = nil, now
+			s.owed = s.bears
+			s.receipt, s.bears, s.recorded = nil, nil, now
 		}
 	}
 	return due

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,6 +29,34 @@ func TestNoncesAreAnsweredOnce(t *testing.T) {
 	}
 	if again := d.beacon(); len(again) != 0 {
 		t.Errorf("%d nonces answered a second time", len(again))
+	}
+}
+
+// The nonce in a receipt that was recorded is answered though a newer one has come:
+// who has nothing but the history knows no other nonce.
+func TestTheNonceOfARecordedReceiptIsAnswered(t *testing.T) {
+	d := newDesk(evidence.SuiteEd25519)
+	heard := func(b byte) evidence.NonceHash {
+		nonce := bytes.Repeat([]byte{b}, 16)
+		d.heard("bank-a", []byte{b}, evidence.Message{Receipt: &evidence.Receipt{Nonce: nonce}}, nil)
+		return evidence.SuiteEd25519.NonceHash(nonce)
+	}
+	recorded := heard(1)
+	if got := d.takeReceipts(false)["bank-a"]; !bytes.Equal(got, []byte{1}) {
+		t.Fatalf("recorded %x", got)
+	}
+	newest := heard(2)
+	if hs := d.beacon(); len(hs) != 2 || !slices.Contains(hs, recorded) || !slices.Contains(hs, newest) {
+		t.Errorf("answered %x, want %x and %x", hs, recorded, newest)
+	}
+	if hs := d.beacon(); len(hs) != 0 {
+		t.Errorf("answered again: %x", hs)
+	}
+	if got := d.takeReceipts(true)["bank-a"]; !bytes.Equal(got, []byte{2}) {
+		t.Fatalf("recorded %x", got)
+	}
+	if hs := d.beacon(); len(hs) != 0 { // it was answered before
+		t.Errorf("answered again: %x", hs)
 	}
 }
 

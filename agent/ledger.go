@@ -39,6 +39,8 @@ type ledger struct {
 	lost     []evidence.LostRange // dropped by quota, not yet stated in a leaf
 	used     used
 	clockSet bool // in this run, by something else than a time server
+
+	clockState func() (flag evidence.TimeFlag, errorMS uint64)
 }
 
 // past is what the log of an earlier run ends with.
@@ -68,7 +70,10 @@ var ErrRolledBack = errors.New("the history once went further than it does now: 
 // openLedger opens the history below s.Dir, beginning it with a genesis leaf
 // where there is none.
 func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p past, err error) {
-	l = &ledger{dir: s.Dir, fsys: fsys, used: used{path: s.Used}}
+	l = &ledger{dir: s.Dir, fsys: fsys, used: used{path: s.Used}, clockState: s.ClockState}
+	if l.clockState == nil {
+		l.clockState = clockState
+	}
 	if err := l.used.load(); err != nil {
 		return nil, p, err
 	}
@@ -291,7 +296,7 @@ func (l *ledger) windowStart(n uint64) int64 {
 
 // event is the time and clock part of a leaf about the duration from start.
 func (l *ledger) event(start time.Time, duration time.Duration) evidence.Event {
-	flag, errorMS := clockState()
+	flag, errorMS := l.clockState()
 	return evidence.Event{
 		Start:       max(0, start.UnixMilli()),
 		Duration:    uint64(duration.Milliseconds()),

@@ -42,6 +42,9 @@ type Site struct {
 	Count       Count          // nil: no counter
 	Used        string         // file that remembers what the key has signed; empty: none
 	DeclareLoss bool           // begin a new history where the one that was signed is gone
+	// ClockState is what disciplines the wall clock, and its error in ms; nil: as the
+	// system says.
+	ClockState func() (flag evidence.TimeFlag, errorMS uint64)
 	// Notary makes the notary of a log; nil: no checkpoints.
 	Notary       func(evidence.LogID, evidence.Suite) (Notary, error)
 	ConfigDigest evidence.Hash // of the site file in force
