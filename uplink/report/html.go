@@ -135,6 +135,8 @@ func ordered(sum *verify.Summary) []verify.Reason {
 		switch {
 		case slices.ContainsFunc(slices.Concat(sum.Altered, sum.Forks, sum.Refused), func(f verify.Fault) bool { return f.Reason == r.En }):
 			return 0
+		case r.Code == "dictionary-changed":
+			return 0
 		case slices.Contains([]string{"reception-unknown", "no-beacon", "late", "clock-unsynchronised", "clock-backwards"}, r.Code):
 			return 2
 		}

@@ -144,3 +144,13 @@ func TestUnknownLeafTypesAreTold(t *testing.T) {
 		t.Errorf("%q is not on the page", lt)
 	}
 }
+
+// The steps of an axis are written as people write them, not as sums of floats.
+func TestTicks(t *testing.T) {
+	step := 0.2
+	for v, want := range map[float64]string{3 * step: "0.6", 0: "0", 250: "250", 0.05: "0.05"} {
+		if got := tick(v); got != want {
+			t.Errorf("%v is written %q, want %q", v, got, want)
+		}
+	}
+}

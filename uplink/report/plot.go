@@ -210,7 +210,7 @@ func tick(v float64) string {
 	if v >= 10_000 {
 		return count(uint64(v))
 	}
-	return strconv.FormatFloat(v, 'f', -1, 64)
+	return strconv.FormatFloat(math.Round(v*1e9)/1e9, 'f', -1, 64) // 3 x 0.2 is 0.6 to people
 }
 
 // niceStep divides up to top into at most four steps of 1, 2 or 5 x 10^n.

@@ -82,7 +82,7 @@ type Summary struct {
 	Forks   []Fault          `json:"forks"`   // at most 1000
 	Refused []Fault          `json:"refused"` // not accepted and neither: repeated, unreadable, of a stranger; at most 1000
 	Faults  uint64           `json:"faults"`  // how many were not accepted
-	Reasons []Reason         `json:"reasons"` // each code once, as first met
+	Reasons []Reason         `json:"reasons"` // each code once, as first met; dictionary-changed each time
 	// Assumptions are what the result rests on and the bundle cannot show.
 	Assumptions []Reason `json:"assumptions"`
 }
@@ -149,9 +149,10 @@ func (b *bundle) fault(v Verdict, code string, args ...any) {
 	b.reason(newReason(code, args...))
 }
 
+// reason notes each code once, as first met; but each change of what readings mean.
 func (b *bundle) reason(r Reason) {
 	for _, have := range b.sum.Reasons {
-		if have.Code == r.Code {
+		if have.Code == r.Code && (r.Code != "dictionary-changed" || have == r || len(b.sum.Reasons) >= listed) {
 			return
 		}
 	}

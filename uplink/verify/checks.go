@@ -258,13 +258,7 @@ func checkDictionary(in *incoming) bool {
 	if in.m.Type != evidence.WindowLeaf {
 		return true
 	}
-	v, p := in.v, &in.v.pos
-	var newest dictionaryLeaf // of those at hand
-	for _, d := range []dictionaryLeaf{v.meta.genesis, v.meta.dict, p.dict} {
-		if d.Dictionary != nil && d.n < in.m.N && (newest.Dictionary == nil || d.n > newest.n) {
-			newest = d
-		}
-	}
+	p, newest := &in.v.pos, in.v.dictionaryBefore(in.m.N)
 	at := in.m.DictionaryAt
 	_, received := p.recent.find(at)
 	switch {

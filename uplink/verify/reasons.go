@@ -66,6 +66,8 @@ func wording(code string) (en, zh string) {
 		return "leaf %d is to be read with the dictionary of leaf %d, in force is that of leaf %d", "记录 %d 引用记录 %d 的字典，而当前有效的是记录 %d 的字典"
 	case "dictionary-unseen":
 		return "leaf %d: its dictionary, leaf %d, was not received; signature and digests hold, the values cannot be named", "记录 %d：其字典（记录 %d）未收到；签名与摘要相符，但数值无法释读"
+	case "dictionary-changed":
+		return "from leaf %d on readings are told otherwise: %s; the box states so under signature, whether it fits what hangs at the meters no signature can say: compare with a declaration, or ask for an explanation", "自记录 %d 起数据的含义改变：%s；此为设备的签名陈述，是否与现场相符无法由签名证明：请与申报比对，或请对方说明"
 	case "channel-missing":
 		return "leaf %d does not account for the commissioned channel %s", "记录 %d 未包含已登记的通道 %s"
 	case "channel-unknown":

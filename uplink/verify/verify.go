@@ -367,6 +367,7 @@ func (v *Verifier) run(d *evidence.UnverifiedDelivery, err error, received time.
 		}
 	}
 	in.res.Manifest = in.m
+	in.changed()
 	in.grade(received)
 	v.advance(&in, lists[len(lists)-1] != nil)
 	return in.res
