@@ -59,6 +59,7 @@ var may = map[string][]string{
 	"cmd/internal/cli":             {},
 	"cmd/internal/words":           {"uplink/evidence"}, // what both ends show to people
 	"cmd/internal/scan":            {"drivers", "drivers/*"},
+	"cmd/internal/recompute":       {"agent/aggregate", "drivers/profile", "uplink/evidence", "uplink/verify"},
 	"cmd/internal/redecode":        {"drivers", "drivers/*", "uplink/evidence", "uplink/verify"},
 	"cmd/internal/outcome":         {"cmd/internal/cli", "uplink/evidence", "uplink/report", "uplink/verify"},
 	"cmd/internal/broker":          {"configs", "uplink", "uplink/mqtt"},
@@ -66,7 +67,7 @@ var may = map[string][]string{
 	// by the agent's binary and the demo.
 	"cmd/internal/assembly": {"cmd/internal/broker", "agent", "agent/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
 	"cmd/tallystick":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*", "packaging"},
-	"cmd/tally-lender":      {"buffer/vfs", "cmd/internal/broker", "cmd/internal/cli", "cmd/internal/redecode", "cmd/internal/outcome", "cmd/internal/words", "configs", "configs/*", "drivers/profile", "uplink", "uplink/*"},
+	"cmd/tally-lender":      {"buffer/vfs", "cmd/internal/broker", "cmd/internal/cli", "cmd/internal/recompute", "cmd/internal/redecode", "cmd/internal/outcome", "cmd/internal/words", "configs", "configs/*", "drivers/profile", "uplink", "uplink/*"},
 	"cmd/tally-sim":         {"cmd/internal/cli", "drivers", "drivers/*"},
 	"cmd/tally-demo":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
 	"packaging":             {},

@@ -37,7 +37,7 @@ bundle offline. Every verdict comes with its reasons.
 ` + cli.ExitCodes,
 		Version: version,
 	}
-	root.AddCommand(newKeygenCommand(), newWatchCommand(), newVerifyCommand(), newCSVCommand(), newShowCommand(), newCompareCommand(), newReplayCommand(), newChallengeCommand(), newStatusCommand(), newReportCommand(), newRedecodeCommand(), newWitnessCommand(), newAcceptCommand(), newCountersignCommand())
+	root.AddCommand(newKeygenCommand(), newWatchCommand(), newVerifyCommand(), newCSVCommand(), newShowCommand(), newCompareCommand(), newReplayCommand(), newChallengeCommand(), newStatusCommand(), newReportCommand(), newRedecodeCommand(), newRecomputeCommand(), newWitnessCommand(), newAcceptCommand(), newCountersignCommand())
 	return cli.Execute(ctx, root, args, stdout, stderr, explain)
 }
 

@@ -42,6 +42,19 @@ func (w *Window) Channels() []evidence.Channel {
 	return cs
 }
 
+// Dictionary is what its samples are to be read with; not to be changed.
+func (w *Window) Dictionary() *evidence.Dictionary { return w.dict }
+
+// Samples are those of each channel it holds, by the meters of the dictionary; not to
+// be changed.
+func (w *Window) Samples() map[evidence.Channel][]evidence.Samples {
+	all := make(map[evidence.Channel][]evidence.Samples, len(w.blocks))
+	for i := range w.blocks {
+		all[w.blocks[i].Channel] = w.blocks[i].Meters
+	}
+	return all
+}
+
 // Value is one sample of a verified window.
 type Value struct {
 	Channel         evidence.Channel
