@@ -88,6 +88,10 @@ func succession(cmd *cobra.Command, old, next *os.File, policy verify.Policy, as
 		}
 	}
 	heir, err := verify.Succession(old, next, policy)
+	if errors.Is(err, verify.ErrNoSuccession) && oneKey(old, next) {
+		return &cli.Error{Exit: cli.NotVerified, Code: "E-419", Text: fmt.Sprintf("%s and %s are two logs that one key has opened", old.Name(), next.Name()),
+			Hint: "see what the genesis of the newer one says of the older: tally-lender show FILE --leaf 0; without a declaration of loss there may be two boxes with one key, or a copy put back: ask for an explanation"}
+	}
 	if errors.Is(err, verify.ErrNoSuccession) {
 		return &cli.Error{Exit: cli.NotVerified, Code: "E-419", Text: fmt.Sprintf("%s and %s are of different logs, and %v", old.Name(), next.Name(), err),
 			Hint: "export the whole end of the first log: tallystick log export; if it is whole, ask for an explanation and pin nothing"}
@@ -102,6 +106,26 @@ func succession(cmd *cobra.Command, old, next *os.File, policy verify.Policy, as
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "the second log continues the first, each says so under signature; its key to pin: %s / 第二份日志是第一份的延续，双方均有签名为证；应登记的密钥：%s\n", heir, heir)
 	return nil
+}
+
+// oneKey reports whether the genesis leaves of two bundles name one key.
+func oneKey(files ...*os.File) bool {
+	var keys []evidence.PublicKey
+	for _, f := range files {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return false
+		}
+		r, err := evidence.NewBundleReader(f)
+		if err != nil {
+			return false
+		}
+		genesis, err := evidence.ParseLeaf(r.Header().Genesis)
+		if err != nil || genesis.Manifest.Genesis == nil {
+			return false
+		}
+		keys = append(keys, genesis.Manifest.Genesis.Key.Key())
+	}
+	return keys[0] == keys[1]
 }
 
 // compared tells what was found.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -61,5 +63,35 @@ func TestReadingsBeyondTheConsent(t *testing.T) {
 	}
 	if strings.Contains(lines[4], "power,") {
 		t.Errorf("what is covered is named: %s", lines[4])
+	}
+}
+
+// TestVerifyNamesReadingsBeyondTheConsent: a bundle in which the box sent more than was
+// consented to verifies, and the lender it was for is told; nobody else is.
+func TestVerifyNamesReadingsBeyondTheConsent(t *testing.T) {
+	s := evidencetest.NewStream(t, 1, 1)
+	c := evidencetest.Consent()
+	c.Scope.Channels = []evidence.Channel{evidence.Power}
+	body, err := evidence.EncodeRecord("bank-a", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.Writer.Record(evidencetest.Point(1), evidence.ConsentLeaf, body)
+	s.Add(t, d, err)
+	s.Window(t)
+	file, dir := fileOf(t, s), t.TempDir()
+	for lender, told := range map[string]bool{"bank-a": true, "bank-b": false} {
+		config := filepath.Join(dir, lender+".yaml")
+		text := "{name: " + lender + ", key: none.key, directory: " + dir + ", broker: 'mqtt://127.0.0.1:1', boxes: [{name: mill, key: '" + evidencetest.PublicKey(1).String() + "'}]}\n"
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		exit, stdout, stderr := command("verify", file, "--json", "--config", config)
+		if exit != 0 || strings.Contains(stdout, "beyond-consent") != told || strings.Contains(stderr, "超出现行同意的范围") != told {
+			t.Errorf("%s: exit %d\n%s%s", lender, exit, stdout, stderr)
+		}
+	}
+	if _, stdout, _ := command("verify", file, "--json", "--key", evidencetest.PublicKey(1).String()); strings.Contains(stdout, "beyond-consent") {
+		t.Error("told to nobody in particular")
 	}
 }

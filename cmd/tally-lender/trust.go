@@ -26,6 +26,8 @@ type trust struct {
 	keys   []string
 	config string
 	policy string
+
+	lender string // whose file config is, once it was read; it is who asks
 }
 
 func (t *trust) flags(c *cobra.Command) {
@@ -51,6 +53,7 @@ func (t *trust) believed(stderr io.Writer) (boxes []evidence.PublicKey, who veri
 		if err != nil {
 			return nil, who, err
 		}
+		t.lender = string(w.Name)
 		for i := range w.Boxes {
 			if boxes, err = appendKey(boxes, w.Boxes[i].Key, "box "+string(w.Boxes[i].Name)); err != nil {
 				return nil, who, fmt.Errorf("%s: %w", t.config, err)

@@ -58,6 +58,37 @@ func TestCompareProvesAFork(t *testing.T) {
 	}
 }
 
+// TestCompareTwoLogs: a log that continues the other under another key is told from a
+// second log under the same key, and from a stranger's.
+func TestCompareTwoLogs(t *testing.T) {
+	one := evidencetest.NewStream(t, 1, 2)
+	d, err := one.Writer.Shutdown(evidencetest.Point(3), evidence.SucceededBy(evidencetest.PublicKey(2)))
+	one.Add(t, d, err)
+	begun := func(key byte, prev *evidence.Previous) string {
+		w, genesis, err := evidence.NewWriter(evidencetest.Signer(key), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(9), Dictionary: evidencetest.Small(), Prev: prev})
+		s := &evidencetest.Stream{Writer: w}
+		s.Add(t, genesis, err)
+		return fileOf(t, s)
+	}
+	end := &evidence.Previous{Log: one.Writer.LogID(), N: one.Writer.N(), Root: one.Writer.Anchor().Root(evidence.SuiteEd25519), Why: "custody"}
+	old, key := fileOf(t, one), evidencetest.PublicKey(1).String()
+	for name, c := range map[string]struct {
+		file string
+		exit int
+		says string
+	}{
+		"the heir":       {begun(2, end), 0, evidencetest.PublicKey(2).String()},
+		"one key":        {begun(1, end), 4, "E-419 "},
+		"one key, says":  {begun(1, end), 4, "two logs that one key has opened"},
+		"a stranger":     {begun(3, end), 4, "the second log does not continue the first"},
+		"says of no end": {begun(2, nil), 4, "does not name log"},
+	} {
+		if exit, _, stderr := command("compare", old, c.file, "--key", key); exit != c.exit || !strings.Contains(stderr, c.says) {
+			t.Errorf("%s: exit %d, %s", name, exit, stderr)
+		}
+	}
+}
+
 // TestPolicyFile: the receipts of a lender of the policy give the windows their
 // grade; without it the bundle alone gives D.
 func TestPolicyFile(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,9 @@ or --policy. Without either the key named in the bundle itself is assumed, and t
 result says so: compare it with the one you were given when the box was
 commissioned.
 
+With --config readings that the consent in force does not cover are named: they are
+not this lender's to use.
+
 A file made by "tally-lender compare" that proves a fork is checked too.
 
 The verdict is one of verified, gaps, altered, forked (and unreadable or
@@ -44,7 +48,15 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 				return err
 			}
 			var events []evidence.Happening
+			var beyond []verify.Reason
+			held := consents{}
 			sum, err := trust.check(args[0], nil, cmd.ErrOrStderr(), func(r verify.Result) error {
+				// Without --config it may be the factory's own export, for nobody or for all.
+				if trust.lender != "" && (r.Record == nil || r.Record.For == trust.lender) {
+					if note, any := held.beyond(&r); any && !slices.Contains(beyond, note) {
+						beyond = append(beyond, note)
+					}
+				}
 				if r.Manifest != nil && len(events) < outcome.MostEvents {
 					events = append(events, r.Manifest.Events...)
 				}
@@ -53,6 +65,7 @@ wrong-key). Exit code 0 verified, 1 gaps only, 4 anything worse, 3 no bundle.
 			if err != nil {
 				return err
 			}
+			sum.Reasons = append(beyond, sum.Reasons...)
 			if asJSON {
 				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(sum); err != nil {
 					return err
