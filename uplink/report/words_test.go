@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -62,11 +63,13 @@ func literals(t *testing.T, pattern string) map[string]string {
 }
 
 func TestWordsOfAllTexts(t *testing.T) {
-	texts := literals(t, "*.go")
-	for name, s := range literals(t, "../../cmd/tally-lender/*.go") {
-		texts[name] = s
+	texts := map[string]string{}
+	for _, pattern := range []string{"*.go", "../verify/*.go", "../lender/*.go", "../witness/*.go", "../../cmd/tally-lender/*.go", "../../cmd/tallystick/*.go",
+		"../../cmd/internal/words/*.go", "../../cmd/internal/outcome/*.go", "../../cmd/internal/recompute/*.go", "../../cmd/internal/redecode/*.go", "../../cmd/internal/assembly/*.go"} {
+		maps.Copy(texts, literals(t, pattern))
 	}
-	for _, name := range []string{"page.tmpl", "../../docs/limits.md", "../../docs/limits.zh-CN.md"} {
+	for _, name := range []string{"page.tmpl", "../../docs/limits.md", "../../docs/limits.zh-CN.md", "../../docs/evidence.md", "../../docs/evidence.zh-CN.md",
+		"../../docs/messages.md", "../../README.md", "../../README.zh-CN.md"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -77,7 +80,9 @@ func TestWordsOfAllTexts(t *testing.T) {
 	texts["page in Chinese"], texts["page in English"] = pageOf(t, bundle, Chinese), pageOf(t, bundle, English)
 	for name, s := range texts {
 		for _, line := range strings.Split(s, "\n") {
-			if m := forbidden.FindString(line); m != "" {
+			// The name of a chip, and a purpose from the closed list of a consent.
+			plain := strings.NewReplacer("可信芯片", "", "可信平台", "", "分阶段放款", "").Replace(line)
+			if m := forbidden.FindString(plain); m != "" {
 				t.Errorf("%s: %q in: %s", name, m, line)
 			}
 		}
