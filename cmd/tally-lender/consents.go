@@ -5,13 +5,34 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/lender"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
-// consents are the newest consents this lender was shown since it began to
-// watch, by log. They belong to the lender's goroutine.
+// consents are the newest consents this lender was shown, by log. They belong to
+// the lender's goroutine.
 type consents map[evidence.LogID]evidence.Consent
+
+// keptConsents are those of earlier runs.
+func keptConsents(w *configs.Watch) (consents, error) {
+	held := consents{}
+	for i := range w.Boxes {
+		kept, err := lender.Survey(w.Directory, string(w.Boxes[i].Name))
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range kept {
+			if r, err := evidence.ParseRecordBody(k.Consent); err == nil {
+				if c, err := r.Consent(); err == nil {
+					held[k.Log] = c
+				}
+			}
+		}
+	}
+	return held, nil
+}
 
 // beyond takes a result and says, as a note, when it holds readings that the
 // consent shown before it does not cover: they are not this lender's to use.

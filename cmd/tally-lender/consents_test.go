@@ -38,7 +38,7 @@ func TestReadingsBeyondTheConsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	show := printer(&out, false)
+	show := printer(&out, false, consents{})
 	var lines []string
 	for _, d := range s.Deliveries {
 		out.Reset()
@@ -55,6 +55,19 @@ func TestReadingsBeyondTheConsent(t *testing.T) {
 		if !strings.Contains(lines[i], want) {
 			t.Errorf("leaf %d: %s\nwant %s", i, lines[i], want)
 		}
+	}
+	// A consent shown in an earlier run holds from the first window on.
+	v, err = verify.New(evidencetest.PublicKey(1), s.Meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := printer(&out, false, consents{s.Writer.LogID(): c})
+	out.Reset()
+	for _, d := range s.Deliveries[:3] {
+		again("box", v.Next(d, time.Time{}))
+	}
+	if !strings.Contains(out.String(), "not covered by the consent in force: energy") {
+		t.Errorf("after a restart: %s", out.String())
 	}
 	for i := range 3 {
 		if strings.Contains(lines[i], "not covered") {

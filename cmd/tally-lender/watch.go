@@ -49,7 +49,11 @@ archive, and answers with signed receipts. Prints one line a leaf.
 			if len(w.Boxes) == 0 {
 				return &cli.Error{Exit: cli.Usage, Code: "E-714", Text: fmt.Sprintf("%s names no box yet", config), Hint: "take one in: tally-lender accept CLAIM, or write it below boxes:"}
 			}
-			l, err := newLender(w, printer(cmd.OutOrStdout(), asJSON), log)
+			held, err := keptConsents(w)
+			if err != nil {
+				return err
+			}
+			l, err := newLender(w, printer(cmd.OutOrStdout(), asJSON, held), log)
 			if err != nil {
 				return err
 			}
@@ -152,9 +156,9 @@ type value struct {
 
 const stamp = "2006-01-02T15:04:05.000Z07:00"
 
-func printer(out io.Writer, asJSON bool) func(string, verify.Result) {
+// printer prints results; held are the consents shown before.
+func printer(out io.Writer, asJSON bool, held consents) func(string, verify.Result) {
 	enc := json.NewEncoder(out)
-	held := consents{}
 	return func(box string, r verify.Result) {
 		if note, any := held.beyond(&r); any {
 			r.Reasons = append(slices.Clone(r.Reasons), note)

@@ -24,6 +24,7 @@ const (
 	timesFile   = "times"
 	stateFile   = "state"
 	alteredFile = "altered"
+	consentFile = "consent"
 	fraudDir    = "forks"
 
 	leafSize = 32
@@ -83,6 +84,12 @@ func (a *archive) append(delivery []byte, r verify.Result, received time.Time, m
 		a.fail(err)
 	}
 	a.hashes = append(a.hashes, entryOf(r, received))
+	if r.Type == evidence.ConsentLeaf && r.Record != nil {
+		// For whoever looks from outside and for the next start; it stands in the archive too.
+		if err := replaceFile(a.path(consentFile), r.Record.Body); err != nil {
+			a.fail(err)
+		}
+	}
 }
 
 func (a *archive) create(delivery []byte, r verify.Result, meta []byte) error {

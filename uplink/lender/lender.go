@@ -294,8 +294,12 @@ func (l *Lender) begin(id evidence.LogID, meta []byte) {
 	}
 	if !l.strangers[id] && len(l.strangers) < strangersMax {
 		l.strangers[id] = true
-		key := m.Genesis.Manifest.Genesis.Key.Key()
-		l.event(Event{Kind: UnknownBox, Log: id, Err: fmt.Errorf("log %s names key %s, which is not pinned", id, key)})
+		g := m.Genesis.Manifest.Genesis
+		err := fmt.Errorf("log %s names key %s, which is not pinned", id, g.Key.Key())
+		if g.Prev != nil && l.logs[g.Prev.Log] != nil { // its own word; to be compared before anybody believes it
+			err = fmt.Errorf("%w; it says that it continues log %s of box %s (%s)", err, g.Prev.Log, l.logs[g.Prev.Log].box.Name, g.Prev.Why)
+		}
+		l.event(Event{Kind: UnknownBox, Log: id, Err: err})
 	}
 }
 

@@ -62,6 +62,7 @@ type Kept struct {
 	Prev    *evidence.Previous // what the genesis leaf says of a log before it, nil for nothing
 	Forks   int                // proofs of two histories
 	Waiting *Waited            // nil when nothing is waited for
+	Consent []byte             // body of the newest consent record, nil for none
 }
 
 // Survey lists what is kept of a box in a lender's directory, the oldest log first.
@@ -108,6 +109,9 @@ func survey(path string) (k Kept, err error) {
 	}
 	a := newArchive(filepath.Dir(path))
 	k.Waiting = a.waited()
+	if k.Consent, err = os.ReadFile(a.path(consentFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return k, err
+	}
 	proofs, err := os.ReadDir(a.path(fraudDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

@@ -1,8 +1,10 @@
 package lender
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,5 +83,39 @@ func TestSurveyOfForksAndSecondLogs(t *testing.T) {
 	}
 	if logs, err := Survey(d.cfg.Dir, "box-2"); err != nil || len(logs) != 0 {
 		t.Errorf("%+v, %v", logs, err)
+	}
+}
+
+// The newest consent is to be seen from outside, by the next start above all; a log
+// that says it continues one of ours under another key is named with it.
+func TestSurveyShowsTheConsent(t *testing.T) {
+	d, s := newDesk(t), evidencetest.NewStream(t, 1, 2)
+	d.meta(s)
+	d.take(s, s.Deliveries...)
+	for version := range uint64(2) {
+		c := evidencetest.Consent()
+		c.Record.Version = version + 1
+		body, err := evidence.EncodeRecord("bank-a", c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := s.Writer.Record(evidencetest.Point(3), evidence.ConsentLeaf, body)
+		s.Add(t, leaf, err)
+		d.take(s, s.Deliveries[len(s.Deliveries)-1])
+		d.crash()
+		d.meta(s)
+		logs, err := Survey(d.cfg.Dir, "box-1")
+		if err != nil || len(logs) != 1 || !bytes.Equal(logs[0].Consent, body) {
+			t.Fatalf("version %d: %+v, %v", version+1, logs, err)
+		}
+	}
+	prev := &evidence.Previous{Log: s.Writer.LogID(), N: s.Writer.N(), Why: "suite"}
+	w, _, err := evidence.NewWriter(evidencetest.Signer(7), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(9), Dictionary: evidencetest.Small(), Prev: prev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.meta(&evidencetest.Stream{Writer: w, Meta: w.Meta().Encode()})
+	if u := d.kinds(UnknownBox); len(u) != 1 || !strings.Contains(u[0].Err.Error(), "it says that it continues log "+prev.Log.String()+" of box box-1 (suite)") {
+		t.Errorf("%v", u)
 	}
 }
