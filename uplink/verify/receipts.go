@@ -24,6 +24,7 @@ type Believed struct {
 type Receipts struct {
 	confirmed []confirmed // ascending by n and, after sorting, by time
 	nonces    map[evidence.NonceHash]int64
+	suite     evidence.Suite // of the log, zero where no genesis is at hand
 	// Cosigned counts the checkpoints that enough witnesses had signed.
 	Cosigned int
 }
@@ -49,6 +50,9 @@ func CollectReceipts(r io.Reader, who Believed) (*Receipts, error) {
 		return nil, err
 	}
 	rs := &Receipts{nonces: map[evidence.NonceHash]int64{}}
+	if genesis, err := evidence.ParseLeaf(br.Header().Genesis); err == nil {
+		rs.suite = genesis.Suite()
+	}
 	logs := checkpointKey(br.Header())
 	for len(rs.confirmed) < mostReceipts {
 		item, err := br.Next()
@@ -87,7 +91,7 @@ func (rs *Receipts) take(block []byte, log evidence.LogID, lenders []evidence.Pu
 			continue
 		}
 		if !m.Receipt.Empty {
-			rs.confirmed = append(rs.confirmed, confirmed{n: m.Receipt.N, root: m.Receipt.Root, at: m.Receipt.ReceivedAt})
+			rs.confirm(confirmed{n: m.Receipt.N, root: m.Receipt.Root, at: m.Receipt.ReceivedAt})
 		}
 		if m.Receipt.Nonce != nil {
 			rs.given(m.Receipt.Nonce, m.Receipt.ReceivedAt)
@@ -96,10 +100,19 @@ func (rs *Receipts) take(block []byte, log evidence.LogID, lenders []evidence.Pu
 	}
 }
 
-// given notes a nonce under the two hashes there are.
+// confirm keeps what is not a repetition of what came last: a box may put one receipt
+// into its log as often as it likes.
+func (rs *Receipts) confirm(c confirmed) {
+	if n := len(rs.confirmed); n == 0 || rs.confirmed[n-1] != c {
+		rs.confirmed = append(rs.confirmed, c)
+	}
+}
+
+// given notes a nonce. Of one given out twice the earlier time counts.
 func (rs *Receipts) given(nonce []byte, at int64) {
-	for _, suite := range []evidence.Suite{evidence.SuiteES256, evidence.SuiteSM2} {
-		rs.nonces[suite.NonceHash(nonce)] = at
+	h := rs.suite.NonceHash(nonce)
+	if was, known := rs.nonces[h]; !known || at < was {
+		rs.nonces[h] = at
 	}
 }
 
@@ -134,7 +147,7 @@ func (rs *Receipts) cosigned(text string, log evidence.LogID, policy *checkpoint
 	}
 	if st.Met && !st.MetAt.IsZero() {
 		rs.Cosigned++
-		rs.confirmed = append(rs.confirmed, confirmed{n: st.Checkpoint.Size - 1, root: st.Checkpoint.Root, at: st.MetAt.UnixMilli(), witness: true})
+		rs.confirm(confirmed{n: st.Checkpoint.Size - 1, root: st.Checkpoint.Root, at: st.MetAt.UnixMilli(), witness: true})
 	}
 }
 

@@ -70,3 +70,26 @@ func TestReceiptsInTheLog(t *testing.T) {
 		}
 	}
 }
+
+// TestRepeatedReceipts: a box that puts one receipt into its log again and again takes
+// no more of a reader's memory than with one.
+func TestRepeatedReceipts(t *testing.T) {
+	s := evidencetest.NewStream(t, 1, 1)
+	raw, err := evidence.SignReceipt(evidencetest.Signer(9), evidence.Receipt{Log: s.Writer.LogID(), N: 2, Root: s.Writer.Anchor().Root(evidence.SuiteEd25519),
+		ReceivedAt: evidencetest.Start, Status: "ok", Nonce: make([]byte, 16)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := evidence.EncodeRecord("bank-a", raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		d, err := s.Writer.Record(evidencetest.Point(1), evidence.ReceiptLeaf, body)
+		s.Add(t, d, err)
+	}
+	rs, err := CollectReceipts(bytes.NewReader(archive(t, s, 0, uint64(len(s.Deliveries)-1), nil)), Believed{Lenders: []evidence.PublicKey{pub(9)}})
+	if err != nil || len(rs.confirmed) != 1 || len(rs.nonces) != 1 {
+		t.Errorf("%d receipts and %d nonces are kept, want one of each: %v", len(rs.confirmed), len(rs.nonces), err)
+	}
+}
