@@ -61,10 +61,7 @@ func startMosquitto(t *testing.T) string {
 // startMeter is an SDM630 on Modbus TCP, unit 7.
 func startMeter(t *testing.T) (address string) {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get("eastron-sdm630")
 	if err != nil {
 		t.Fatal(err)

@@ -26,10 +26,7 @@ const (
 // volts tenths of a volt, with what crossed the wire.
 func framed(t *testing.T, volts int64, said string, edit func(p *evidence.Meter)) (file, key string) {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get("peacefair-pzem016")
 	if err != nil {
 		t.Fatal(err)

@@ -215,10 +215,7 @@ func (s *simulator) build(load *sim.Load, clock *sim.Clock) ([]sim.Line, error) 
 	if len(s.plant) == 0 {
 		return nil, &cli.Error{Exit: cli.Usage, Text: "no --line", Hint: "for example: tally-sim --line tcp:127.0.0.1:1502 --meter 1=eastron-sdm630"}
 	}
-	library, err := profile.Builtin()
-	if err != nil {
-		return nil, err
-	}
+	library := profile.Builtin()
 	var lines []sim.Line
 	for i, pl := range s.plant {
 		line := pl.Line

@@ -33,10 +33,7 @@ func TestIntegrationWhatHappensOnTheLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get("eastron-sdm630")
 	if err != nil {
 		t.Fatal(err)

@@ -391,10 +391,7 @@ func readable(p *profile.Profile) (err error) {
 }
 
 func checkProfiles(out, stderr io.Writer, files []string) error {
-	lib, err := profile.Builtin()
-	if err != nil {
-		return err
-	}
+	lib := profile.Builtin()
 	found := 0
 	for _, file := range files {
 		content, err := os.ReadFile(file)

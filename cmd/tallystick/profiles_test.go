@@ -23,10 +23,7 @@ func profiles(t *testing.T, args ...string) (stdout, stderr string, exit int) {
 }
 
 func TestProfileList(t *testing.T) {
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	out, stderr, exit := profiles(t, "list")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if exit != cli.Done || stderr != "" || len(lines) != len(lib.IDs())+1 {
@@ -69,10 +66,7 @@ func TestProfileShow(t *testing.T) {
 		t.Errorf("exit %d, %s", exit, stderr)
 	}
 
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	for _, id := range lib.IDs() {
 		p, err := lib.Get(id)
 		if err != nil {

@@ -19,10 +19,7 @@ import (
 // 9600 8N1, as unit 8, on a line that hears garbage where settings differ.
 func wired(t *testing.T, at, settings string) {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get("eastron-sdm630")
 	if err != nil {
 		t.Fatal(err)

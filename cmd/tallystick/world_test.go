@@ -190,10 +190,7 @@ func put(t *testing.T, path, content string) string {
 // meters opens a line with simulated SDM630 meters at the units and runs it.
 func meters(t *testing.T, kind sim.Kind, address string, units ...byte) (string, sim.Units) {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get("eastron-sdm630")
 	if err != nil {
 		t.Fatal(err)

@@ -216,10 +216,7 @@ func BenchmarkMixed(b *testing.B) {
 		"alternating": {0, 6, 1, 7, 2, 8, 3, 9, 4, 5},
 	} {
 		b.Run(name, func(b *testing.B) {
-			lib, err := profile.Builtin()
-			if err != nil {
-				b.Fatal(err)
-			}
+			lib := profile.Builtin()
 			const model = "dlt645-2007-3ph"
 			pr, err := lib.Get(model)
 			if err != nil {

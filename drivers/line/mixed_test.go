@@ -163,10 +163,7 @@ type mixedMeter struct {
 
 func newMixedMeter(t testing.TB, l *Line, p sim.Placed) (m mixedMeter) {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	pr, err := lib.Get(p.Profile)
 	if err != nil {
 		t.Fatal(err)

@@ -29,10 +29,7 @@ type Placed struct {
 // volume, say whose a reading is. faults, if not nil, gives each meter its
 // Config.Fault.
 func Mixed(address string, kind Kind, load *Load, clock *Clock, faults func(meter int) func(request int) Fault) (Line, []Placed, error) {
-	library, err := profile.Builtin()
-	if err != nil {
-		return Line{}, nil, err
-	}
+	library := profile.Builtin()
 	line := Line{Kind: kind, Address: address}
 	var all []Placed
 	for i, d := range []struct{ address, profile, serial string }{
