@@ -18,8 +18,6 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"github.com/emmansun/gmsm/smx509"
-
 	"github.com/tallystick/tallystick/uplink/custody/suite"
 )
 
@@ -66,7 +64,7 @@ func LoadSigner(path string) (crypto.Signer, map[string][]byte, error) {
 		return nil, nil, &Error{path, "holds no PRIVATE KEY", restore}
 	}
 	delete(blocks, keyBlock)
-	k, err := smx509.ParsePKCS8PrivateKey(der)
+	k, err := parsePKCS8(der)
 	if err != nil {
 		return nil, nil, &Error{path, "the PRIVATE KEY in it is damaged", restore}
 	}
@@ -127,7 +125,7 @@ func Create(path string, further ...*pem.Block) (ed25519.PrivateKey, error) {
 // Save stores a key of one of the suites at path with the further blocks
 // given, as WriteBlocks does.
 func Save(path string, key crypto.Signer, further ...*pem.Block) error {
-	der, err := smx509.MarshalPKCS8PrivateKey(key)
+	der, err := marshalPKCS8(key)
 	if err != nil {
 		return err
 	}
