@@ -33,11 +33,12 @@ var may = map[string][]string{
 	"buffer/vfs":         {},
 	"buffer/vfs/crashfs": {"buffer/vfs"},
 	"uplink":             {"uplink/evidence"},
-	"uplink/evidence":    {"uplink/custody/suite"},
-	"uplink/verify":      {"uplink/custody/counter", "uplink/evidence", "uplink/witness/checkpoint"},
+	"uplink/evidence":    {"uplink/custody/suite", "uplink/evidence/canon"},
+	"uplink/verify":      {"uplink/custody/counter", "uplink/evidence", "uplink/evidence/canon", "uplink/witness/checkpoint"},
 	"uplink/report":      {"uplink/evidence", "uplink/verify"},
 	// Fixed keys and streams for the tests of everybody behind the format.
 	"uplink/evidence/evidencetest": {"uplink/custody/suite", "uplink/evidence"},
+	"uplink/evidence/canon":        {}, // how bytes are written, whatever they mean
 	"uplink/mqtt":                  {},
 	"uplink/keyfile":               {"uplink/custody/suite"}, // both ends keep a key
 	"uplink/custody":               {"uplink/custody/suite", "uplink/evidence", "uplink/keyfile"},
@@ -84,7 +85,7 @@ var only = map[string][]string{
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
 	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint", "uplink/custody/suite"},
 	"github.com/google/go-tpm":            {"uplink/custody/tpm"},
-	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify", "uplink/lender"},
+	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/evidence/canon", "uplink/verify", "uplink/lender"},
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
 	"time/tzdata":                         {"cmd/internal/assembly"},
 	// Packages imported by tests only.

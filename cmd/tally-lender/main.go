@@ -13,6 +13,7 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/mqtt"
 )
@@ -49,7 +50,7 @@ func explain(err error) *cli.Error {
 		connect *mqtt.ConnectError
 		lost    *mqtt.LostError
 		key     *keyfile.Error
-		format  *evidence.FormatError
+		format  *canon.FormatError
 	)
 	switch {
 	case errors.As(err, &file):

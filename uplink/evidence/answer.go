@@ -1,5 +1,7 @@
 package evidence
 
+import "github.com/tallystick/tallystick/uplink/evidence/canon"
+
 // Answer is the content of an answer record (RECORDS.md): what a box read for a
 // challenge.
 type Answer struct {
@@ -61,7 +63,7 @@ func (r *Record) Answer() (Answer, error) {
 		return Answer{}, err
 	}
 	if len(w.Reads) == 0 || len(w.Reads) > MaxReads {
-		return Answer{}, malformed(where, "%d reads, want 1 to %d", len(w.Reads), MaxReads)
+		return Answer{}, canon.Malformed(where, "%d reads, want 1 to %d", len(w.Reads), MaxReads)
 	}
 	a := Answer{Nonce: w.Nonce}
 	for _, e := range w.Reads {
@@ -88,7 +90,7 @@ func (a *RegisterAnswer) validate() error {
 		want = 0
 	}
 	if a.At < 0 || a.Code > lastCode || uint64(len(a.Data)) != want {
-		return malformed(where, "code %d with %d bytes for %d of table %d, want %d", a.Code, len(a.Data), a.Count, a.Table, want)
+		return canon.Malformed(where, "code %d with %d bytes for %d of table %d, want %d", a.Code, len(a.Data), a.Count, a.Table, want)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // BundleHeader opens a `.tally` file. It is not signed: what it says is
@@ -51,11 +53,11 @@ func (h *BundleHeader) wire() wireBundleHeader {
 func (h *BundleHeader) validate() error {
 	switch {
 	case !h.Open && h.Hi < h.Lo:
-		return malformed("bundle header", "leaves %d to %d", h.Lo, h.Hi)
+		return canon.Malformed("bundle header", "leaves %d to %d", h.Lo, h.Hi)
 	case (h.Anchor == nil) != (h.Lo == 0):
-		return malformed("bundle header", "first leaf %d: an anchor belongs to every start but 0", h.Lo)
+		return canon.Malformed("bundle header", "first leaf %d: an anchor belongs to every start but 0", h.Lo)
 	case h.Anchor != nil && (h.Anchor.N != h.Lo || !h.Anchor.Valid()):
-		return malformed("bundle header", "the anchor is not one for leaf %d", h.Lo)
+		return canon.Malformed("bundle header", "the anchor is not one for leaf %d", h.Lo)
 	}
 	return nil
 }
@@ -71,7 +73,7 @@ func NewBundleWriter(w io.Writer, h BundleHeader) (*BundleWriter, error) {
 	if err := h.validate(); err != nil {
 		return nil, err
 	}
-	b, err := marshal(h.wire())
+	b, err := canon.Marshal(h.wire())
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +87,9 @@ func AppendTo(w io.Writer) *BundleWriter { return &BundleWriter{w: w} }
 // Append writes one delivery, in two Writes. The caller keeps the order.
 func (w *BundleWriter) Append(delivery []byte) error {
 	if len(delivery) > MaxDelivery {
-		return malformed("bundle", "item of %d bytes, limit %d", len(delivery), MaxDelivery)
+		return canon.Malformed("bundle", "item of %d bytes, limit %d", len(delivery), MaxDelivery)
 	}
-	w.head = appendHead(w.head[:0], majorBytes, uint64(len(delivery)))
+	w.head = canon.AppendHead(w.head[:0], canon.Bytes, uint64(len(delivery)))
 	if _, err := w.w.Write(w.head); err != nil {
 		return err
 	}
@@ -117,7 +119,7 @@ func NewBundleReader(r io.Reader) (*BundleReader, error) {
 	}
 	b, err := br.Next()
 	if err == io.ErrUnexpectedEOF {
-		return nil, malformed("bundle header", "cut short")
+		return nil, canon.Malformed("bundle header", "cut short")
 	}
 	if err != nil {
 		return nil, err
@@ -125,12 +127,12 @@ func NewBundleReader(r io.Reader) (*BundleReader, error) {
 	var peek struct {
 		Version uint64 `cbor:"2,keyasint"`
 	}
-	if codec().lenient.Unmarshal(b, &peek) == nil && peek.Version != bundleVersion {
+	if canon.Peek(b, &peek) == nil && peek.Version != bundleVersion {
 		return nil, fmt.Errorf("bundle format version %d, this is version %d: %w", peek.Version, bundleVersion, ErrVersion)
 	}
 	var w wireBundleHeader
-	if err := codec().strict.Unmarshal(b, &w); err != nil {
-		return nil, malformed("bundle header", "%v", err)
+	if err := canon.Unmarshal("bundle header", b, &w); err != nil {
+		return nil, err
 	}
 	h := &br.header
 	*h = BundleHeader{Log: w.Log, Lo: w.Lo, Hi: deref(w.Hi), Open: w.Hi == nil, Anchor: w.Anchor,
@@ -138,7 +140,7 @@ func NewBundleReader(r io.Reader) (*BundleReader, error) {
 	if err := h.validate(); err != nil {
 		return nil, err
 	}
-	return br, canonical("bundle header", b, h.wire())
+	return br, canon.Check("bundle header", b, h.wire())
 }
 
 // Header returns what the file says it holds.
@@ -154,12 +156,12 @@ func (r *BundleReader) Next() ([]byte, error) {
 	if len(peek) == 0 {
 		return nil, err // io.EOF, or what the file system says
 	}
-	major, n, size := parseHead(peek)
-	if size == 0 || major != majorBytes || n > MaxDelivery {
+	major, n, size := canon.ParseHead(peek)
+	if size == 0 || major != canon.Bytes || n > MaxDelivery {
 		if size == 0 && len(peek) < 9 && err == io.EOF {
 			return nil, io.ErrUnexpectedEOF
 		}
-		return nil, malformed("bundle", "no item starts at byte %d", r.offset)
+		return nil, canon.Malformed("bundle", "no item starts at byte %d", r.offset)
 	}
 	if _, err := r.r.Discard(size); err != nil {
 		return nil, err

@@ -1,5 +1,7 @@
 package evidence
 
+import "github.com/tallystick/tallystick/uplink/evidence/canon"
+
 // Claim is what a box says of itself when it is enrolled (RECORDS.md). It is
 // signed with the key it names.
 type Claim struct {
@@ -59,7 +61,7 @@ func SignClaim(key Signer, c Claim) ([]byte, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	payload, err := marshal(c)
+	payload, err := canon.Marshal(c)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +76,7 @@ func OpenClaim(b []byte) (c Claim, err error) {
 	if err != nil {
 		return c, err
 	}
-	if err := unmarshal(where, e.payload, &c); err != nil {
+	if err := canon.Unmarshal(where, e.payload, &c); err != nil {
 		return c, err
 	}
 	if err := c.validate(); err != nil {
@@ -83,30 +85,30 @@ func OpenClaim(b []byte) (c Claim, err error) {
 	if err := e.verify(c.Key.Key()); err != nil {
 		return c, err
 	}
-	return c, canonical(where, e.payload, c)
+	return c, canon.Check(where, e.payload, c)
 }
 
 func (c *Claim) validate() error {
 	const where = "claim"
 	if c.About != aboutClaim || c.Site == "" || !text(c.Site) || !instant(c.Issued) || len(c.Meters) > MaxMeters {
-		return malformed(where, "about %.20q, site %.40q, issued %d, %d meters", c.About, c.Site, c.Issued, len(c.Meters))
+		return canon.Malformed(where, "about %.20q, site %.40q, issued %d, %d meters", c.About, c.Site, c.Issued, len(c.Meters))
 	}
 	if err := c.Key.validate(); err != nil {
 		return err
 	}
 	if c.Opened != "" {
 		if k, err := ParsePublicKey(c.Opened); err != nil || k == c.Key.Key() {
-			return malformed(where, "key that opened the log: %.60q", c.Opened)
+			return canon.Malformed(where, "key that opened the log: %.60q", c.Opened)
 		}
 	}
 	for _, m := range c.Meters {
 		for _, s := range []string{m.Name, m.Profile, m.Serial, m.Seal} {
 			if !text(s) {
-				return malformed(where, "a text longer than %d bytes of meter %.40q", MaxText, m.Name)
+				return canon.Malformed(where, "a text longer than %d bytes of meter %.40q", MaxText, m.Name)
 			}
 		}
 		if m.Name == "" || m.CT.Coef < 1 || m.PT.Coef < 1 {
-			return malformed(where, "meter %.40q with ratios %d and %d", m.Name, m.CT.Coef, m.PT.Coef)
+			return canon.Malformed(where, "meter %.40q with ratios %d and %d", m.Name, m.CT.Coef, m.PT.Coef)
 		}
 	}
 	return nil
@@ -122,7 +124,7 @@ func SignAcceptance(key Signer, claim []byte, lender string, at int64) ([]byte, 
 	if err := a.validate(); err != nil {
 		return nil, err
 	}
-	payload, err := marshal(a)
+	payload, err := canon.Marshal(a)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +139,7 @@ func OpenAcceptance(b, claim []byte) (a Acceptance, err error) {
 	if err != nil {
 		return a, err
 	}
-	if err := unmarshal(where, e.payload, &a); err != nil {
+	if err := canon.Unmarshal(where, e.payload, &a); err != nil {
 		return a, err
 	}
 	if err := a.validate(); err != nil {
@@ -147,15 +149,15 @@ func OpenAcceptance(b, claim []byte) (a Acceptance, err error) {
 		return a, err
 	}
 	if a.Claim != e.suite().Sum(claim) {
-		return a, malformed(where, "it is of another claim")
+		return a, canon.Malformed(where, "it is of another claim")
 	}
-	return a, canonical(where, e.payload, a)
+	return a, canon.Check(where, e.payload, a)
 }
 
 func (a *Acceptance) validate() error {
 	const where = "acceptance"
 	if a.About != aboutAcceptance || !ValidLender(a.Lender) || !instant(a.Accepted) {
-		return malformed(where, "about %.20q, lender %.40q, accepted at %d", a.About, a.Lender, a.Accepted)
+		return canon.Malformed(where, "about %.20q, lender %.40q, accepted at %d", a.About, a.Lender, a.Accepted)
 	}
 	return a.Key.validate()
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Consent is the content of a consent leaf (RECORDS.md). The keys of the map are
@@ -206,15 +208,15 @@ func (c *Consent) Validate() error {
 	r := &c.Record
 	switch {
 	case r.Version == 0 || r.Act < GrantConsent || r.Act > WithdrawConsent:
-		return malformed(where, "version %d, act %d", r.Version, r.Act)
+		return canon.Malformed(where, "version %d, act %d", r.Version, r.Act)
 	case r.Language != "zh-CN" && r.Language != "en":
-		return malformed(where, "notice in language %.20q, want zh-CN or en", r.Language)
+		return canon.Malformed(where, "notice in language %.20q, want zh-CN or en", r.Language)
 	case !instant(c.Signed.At) || len(c.Signed.Counter) > MaxRecordText:
-		return malformed(where, "made at %d, countersignature of %d bytes", c.Signed.At, len(c.Signed.Counter))
+		return canon.Malformed(where, "made at %d, countersignature of %d bytes", c.Signed.At, len(c.Signed.Counter))
 	case (r.Act == WithdrawConsent) != (c.ConsentTerms == nil):
-		return malformed(where, "a withdrawal has no terms, every other act has them")
+		return canon.Malformed(where, "a withdrawal has no terms, every other act has them")
 	case c.ConsentTerms == nil && len(c.Signed.Counter) > 0:
-		return malformed(where, "a withdrawal needs nobody's countersignature")
+		return canon.Malformed(where, "a withdrawal needs nobody's countersignature")
 	case c.ConsentTerms == nil:
 		return nil
 	}
@@ -228,33 +230,33 @@ func (t *ConsentTerms) Validate() error {
 		t.Retention.Erasure, t.Storage.Place, t.Automated.How, t.Consequences.Refusal, t.Consequences.Withdrawal, t.Term.Withdraw}, t.Onward...)
 	for _, s := range texts {
 		if !recordText(s) {
-			return malformed(where, "a text that is not UTF-8 of at most %d bytes", MaxRecordText)
+			return canon.Malformed(where, "a text that is not UTF-8 of at most %d bytes", MaxRecordText)
 		}
 	}
 	for _, s := range append([]string{t.Factory.Pseudonym, t.Signatory.Name, t.Signatory.Capacity, t.Recipient.Name, t.Term.Withdraw}, t.Onward...) {
 		if s == "" {
-			return malformed(where, "factory, signatory, recipient, others named, or how to withdraw: a text is missing")
+			return canon.Malformed(where, "factory, signatory, recipient, others named, or how to withdraw: a text is missing")
 		}
 	}
 	switch {
 	case t.Factory.Kind < Company || t.Factory.Kind > NaturalPerson:
-		return malformed(where, "factory of kind %d", t.Factory.Kind)
+		return canon.Malformed(where, "factory of kind %d", t.Factory.Kind)
 	case !listed(t.Purpose.Purposes, Application, StagedRelease) || len(t.Purpose.Purposes) == 0:
-		return malformed(where, "purposes %v, want some of 1 to 3, ascending", t.Purpose.Purposes)
+		return canon.Malformed(where, "purposes %v, want some of 1 to 3, ascending", t.Purpose.Purposes)
 	case !listed(t.Scope.Channels, Energy, DailyTotals) || len(t.Scope.Channels) == 0 || slices.Contains(t.Scope.Channels, Records):
-		return malformed(where, "channels %v, want some of 1 to 10 and 12, ascending", t.Scope.Channels)
+		return canon.Malformed(where, "channels %v, want some of 1 to 10 and 12, ascending", t.Scope.Channels)
 	case !instant(int64(min(t.Scope.Resolution, 1<<62))) || !instant(int64(min(t.Scope.History, 1<<62))):
-		return malformed(where, "resolution %d ms, history %d ms", t.Scope.Resolution, t.Scope.History)
+		return canon.Malformed(where, "resolution %d ms, history %d ms", t.Scope.Resolution, t.Scope.History)
 	case t.Method != Direct:
-		return malformed(where, "delivery method %d, want 1", t.Method)
+		return canon.Malformed(where, "delivery method %d, want 1", t.Method)
 	case t.Retention.Days > 100*366:
-		return malformed(where, "kept for %d days", t.Retention.Days)
+		return canon.Malformed(where, "kept for %d days", t.Retention.Days)
 	case len(t.Onward) > 64:
-		return malformed(where, "passed on to %d", len(t.Onward))
+		return canon.Malformed(where, "passed on to %d", len(t.Onward))
 	case !instant(t.Term.From) || !instant(t.Term.Until) || t.Term.Until <= t.Term.From:
-		return malformed(where, "from %d until %d", t.Term.From, t.Term.Until)
+		return canon.Malformed(where, "from %d until %d", t.Term.From, t.Term.Until)
 	case !listed(t.Rights, RightCopy, RightDispute):
-		return malformed(where, "rights %v, want some of 1 to 3, ascending", t.Rights)
+		return canon.Malformed(where, "rights %v, want some of 1 to 3, ascending", t.Rights)
 	}
 	return t.validateSeparate()
 }
@@ -265,12 +267,12 @@ func (t *ConsentTerms) validateSeparate() error {
 	var given []SeparateKind
 	for _, s := range t.Separate {
 		if !instant(s.At) {
-			return malformed("consent", "separate consent %d given at %d", s.What, s.At)
+			return canon.Malformed("consent", "separate consent %d given at %d", s.What, s.At)
 		}
 		given = append(given, s.What)
 	}
 	if want := t.Needs(); !slices.Equal(given, want) {
-		return malformed("consent", "separate consents %v, the terms need %v", given, want)
+		return canon.Malformed("consent", "separate consents %v, the terms need %v", given, want)
 	}
 	return nil
 }
@@ -298,19 +300,19 @@ func (t *ConsentTerms) Encode() ([]byte, error) {
 	if err := t.Validate(); err != nil {
 		return nil, err
 	}
-	return marshal(t)
+	return canon.Marshal(t)
 }
 
 // DecodeConsentTerms reads what Encode wrote.
 func DecodeConsentTerms(b []byte) (t ConsentTerms, err error) {
 	const where = "consent terms"
-	if err := unmarshal(where, b, &t); err != nil {
+	if err := canon.Unmarshal(where, b, &t); err != nil {
 		return t, err
 	}
 	if err := t.Validate(); err != nil {
 		return t, err
 	}
-	return t, canonical(where, b, &t)
+	return t, canon.Check(where, b, &t)
 }
 
 // wireStatement is a payload that says of what it is a statement, so that it
@@ -329,7 +331,7 @@ func Countersign(key Signer, t *ConsentTerms) ([]byte, error) {
 		return nil, err
 	}
 	public := key.Public()
-	payload, err := marshal(wireStatement{aboutConsent, public.Key().Suite().Sum(b)})
+	payload, err := canon.Marshal(wireStatement{aboutConsent, public.Key().Suite().Sum(b)})
 	if err != nil {
 		return nil, err
 	}
@@ -350,9 +352,9 @@ func VerifyCountersignature(pub PublicKey, t *ConsentTerms, sign1 []byte) error 
 	if err := e.verify(pub); err != nil {
 		return err
 	}
-	want, err := marshal(wireStatement{aboutConsent, e.suite().Sum(terms)})
+	want, err := canon.Marshal(wireStatement{aboutConsent, e.suite().Sum(terms)})
 	if err == nil && string(want) != string(e.payload) {
-		err = malformed(where, "it is of other terms")
+		err = canon.Malformed(where, "it is of other terms")
 	}
 	return err
 }

@@ -1,5 +1,7 @@
 package evidence
 
+import "github.com/tallystick/tallystick/uplink/evidence/canon"
+
 // Declaration is the content of a declaration leaf (RECORDS.md): what the factory
 // says before the fact. It counts only from its own leaf index on.
 type Declaration struct {
@@ -55,13 +57,13 @@ func (d *Declaration) Validate() error {
 	readings := d.Old != nil && d.New != nil
 	switch {
 	case d.Kind < firstDeclaration || d.Kind > lastDeclaration:
-		return malformed(where, "kind %d, want 1 to 7", d.Kind)
+		return canon.Malformed(where, "kind %d, want 1 to 7", d.Kind)
 	case !instant(d.Made) || !instant(d.From) || !instant(d.To) || d.To < d.From:
-		return malformed(where, "made at %d, from %d to %d", d.Made, d.From, d.To)
+		return canon.Malformed(where, "made at %d, from %d to %d", d.Made, d.From, d.To)
 	case d.Text == "" || !recordText(d.Text) || len(d.Meter) > MaxText || !text(d.Meter):
-		return malformed(where, "a text of %d bytes, want 1 to %d, or a meter's name of %d", len(d.Text), MaxRecordText, len(d.Meter))
+		return canon.Malformed(where, "a text of %d bytes, want 1 to %d, or a meter's name of %d", len(d.Text), MaxRecordText, len(d.Meter))
 	case d.Kind.Exchange() != (d.Meter != "") || d.Kind.Exchange() != readings || !readings && (d.Old != nil || d.New != nil):
-		return malformed(where, "an exchange names its meter and both readings, and nothing else does")
+		return canon.Malformed(where, "an exchange names its meter and both readings, and nothing else does")
 	}
 	return nil
 }

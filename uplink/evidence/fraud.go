@@ -3,6 +3,8 @@ package evidence
 import (
 	"bytes"
 	"fmt"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // FraudProof is a file that shows two histories of one log to anybody who has
@@ -17,27 +19,27 @@ const fraudMagic = "tally-fraud"
 
 // Encode is the content of the file.
 func (p *FraudProof) Encode() []byte {
-	b := appendHead(nil, majorArray, 5)
-	b = append(appendHead(b, majorText, uint64(len(fraudMagic))), fraudMagic...)
-	b = appendHead(b, majorUint, bundleVersion)
-	return appendBytes(appendBytes(appendBytes(b, p.Meta), p.A), p.B)
+	b := canon.AppendHead(nil, canon.Array, 5)
+	b = append(canon.AppendHead(b, canon.Text, uint64(len(fraudMagic))), fraudMagic...)
+	b = canon.AppendHead(b, canon.Uint, bundleVersion)
+	return canon.AppendBytes(canon.AppendBytes(canon.AppendBytes(b, p.Meta), p.A), p.B)
 }
 
 // IsFraudProof reports whether a file that begins with start is meant as one.
 func IsFraudProof(start []byte) bool {
-	return bytes.HasPrefix(start, append([]byte{0x85, majorText<<5 | byte(len(fraudMagic))}, fraudMagic...))
+	return bytes.HasPrefix(start, append([]byte{0x85, canon.Text<<5 | byte(len(fraudMagic))}, fraudMagic...))
 }
 
 // ParseFraudProof takes a file apart. The result aliases b.
 func ParseFraudProof(b []byte) (FraudProof, error) {
 	const where = "fraud proof"
 	if !IsFraudProof(b) {
-		return FraudProof{}, malformed(where, "does not begin like one")
+		return FraudProof{}, canon.Malformed(where, "does not begin like one")
 	}
-	r := reader{where: where, b: b, at: 2 + len(fraudMagic)}
-	if v := r.head(majorUint, "version"); r.err == nil && v != bundleVersion {
+	r := canon.NewReader(where, b[2+len(fraudMagic):])
+	if v := r.Head(canon.Uint, "version"); r.Err() == nil && v != bundleVersion {
 		return FraudProof{}, fmt.Errorf("fraud proof of version %d, this is version %d: %w", v, bundleVersion, ErrVersion)
 	}
-	p := FraudProof{Meta: r.bytes("meta message"), A: r.bytes("first delivery"), B: r.bytes("second delivery")}
-	return p, r.end()
+	p := FraudProof{Meta: r.Bytes("meta message"), A: r.Bytes("first delivery"), B: r.Bytes("second delivery")}
+	return p, r.End()
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -20,7 +21,7 @@ func heap() uint64 {
 
 // known reports whether a decoder's error is one it promises.
 func known(err error) bool {
-	var format *evidence.FormatError
+	var format *canon.FormatError
 	return errors.As(err, &format) || errors.Is(err, evidence.ErrVersion) || errors.Is(err, evidence.ErrSignature)
 }
 

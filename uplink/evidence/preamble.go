@@ -1,6 +1,10 @@
 package evidence
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
+)
 
 // preamble is the resumable state of a Writer.
 type preamble struct {
@@ -16,16 +20,16 @@ type preamble struct {
 func decodePreamble(b []byte) (preamble, error) {
 	const where = "log preamble"
 	var p preamble
-	if err := codec().strict.Unmarshal(b, &p); err != nil {
-		return preamble{}, malformed(where, "%v", err)
+	if err := canon.Unmarshal(where, b, &p); err != nil {
+		return preamble{}, err
 	}
 	switch {
 	case p.Version != Version:
 		return preamble{}, fmt.Errorf("%s: version %d: %w", where, p.Version, ErrVersion)
 	case !p.Tree.Valid():
-		return preamble{}, malformed(where, "%d hashes do not fit %d leaves", len(p.Tree.Hashes), p.Tree.N)
+		return preamble{}, canon.Malformed(where, "%d hashes do not fit %d leaves", len(p.Tree.Hashes), p.Tree.N)
 	case (len(p.Genesis) == 0) != (p.Tree.N == 0):
-		return preamble{}, malformed(where, "%d leaves and a genesis leaf of %d bytes", p.Tree.N, len(p.Genesis))
+		return preamble{}, canon.Malformed(where, "%d leaves and a genesis leaf of %d bytes", p.Tree.N, len(p.Genesis))
 	}
 	if p.Seqs == nil {
 		p.Seqs = map[Channel]uint64{}

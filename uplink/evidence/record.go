@@ -5,6 +5,8 @@ import (
 	"math/big"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // wireRecord is the body of a record block (SPEC.md section 4.3).
@@ -17,15 +19,15 @@ type wireRecord struct {
 // for all of them. content is encoded as the record's type has it.
 func EncodeRecord(lender string, content any) ([]byte, error) {
 	if lender != "" && !ValidLender(lender) {
-		return nil, malformed("record", "for lender %.40q", lender)
+		return nil, canon.Malformed("record", "for lender %.40q", lender)
 	}
-	raw, err := marshal(content)
+	raw, err := canon.Marshal(content)
 	if err != nil {
-		return nil, malformed("record", "%v", err)
+		return nil, canon.Malformed("record", "%v", err)
 	}
-	b, err := marshal(wireRecord{For: lender, Content: raw})
+	b, err := canon.Marshal(wireRecord{For: lender, Content: raw})
 	if err == nil && len(b) > MaxRecord {
-		err = malformed("record", "%d bytes, limit %d", len(b), MaxRecord)
+		err = canon.Malformed("record", "%d bytes, limit %d", len(b), MaxRecord)
 	}
 	return b, err
 }
@@ -46,7 +48,7 @@ func ParseRecord(block []byte) (Record, error) {
 		return Record{}, err
 	}
 	if blk.Channel != Records {
-		return Record{}, malformed("record", "in a block of channel %d", blk.Channel)
+		return Record{}, canon.Malformed("record", "in a block of channel %d", blk.Channel)
 	}
 	r, err := ParseRecordBody(body)
 	r.Seq = blk.Seq
@@ -59,25 +61,25 @@ func ParseRecordBody(body []byte) (Record, error) {
 	const where = "record"
 	var w wireRecord
 	if len(body) > MaxRecord {
-		return Record{}, malformed(where, "%d bytes, limit %d", len(body), MaxRecord)
+		return Record{}, canon.Malformed(where, "%d bytes, limit %d", len(body), MaxRecord)
 	}
-	if err := unmarshal(where, body, &w); err != nil {
+	if err := canon.Unmarshal(where, body, &w); err != nil {
 		return Record{}, err
 	}
 	if w.For != "" && !ValidLender(w.For) {
-		return Record{}, malformed(where, "for lender %.40q", w.For)
+		return Record{}, canon.Malformed(where, "for lender %.40q", w.For)
 	}
 	var any any
-	if err := codec().strict.Unmarshal(w.Content, &any); err != nil {
-		return Record{}, malformed(where, "content: %v", err)
-	}
-	if !plain(any) {
-		return Record{}, malformed(where, "content other than 64-bit integers, strings, false, true, null, lists and maps")
-	}
-	if err := canonical(where, w.Content, any); err != nil {
+	if err := canon.Unmarshal("record content", w.Content, &any); err != nil {
 		return Record{}, err
 	}
-	if err := canonical(where, body, w); err != nil {
+	if !plain(any) {
+		return Record{}, canon.Malformed(where, "content other than 64-bit integers, strings, false, true, null, lists and maps")
+	}
+	if err := canon.Check(where, w.Content, any); err != nil {
+		return Record{}, err
+	}
+	if err := canon.Check(where, body, w); err != nil {
 		return Record{}, err
 	}
 	at := bytes.LastIndex(body, w.Content) // it stands last
@@ -87,10 +89,10 @@ func ParseRecordBody(body []byte) (Record, error) {
 // Decode reads the content into v, refusing what v has no place for.
 func (r *Record) Decode(v any) error {
 	const where = "record content"
-	if err := unmarshal(where, r.Content, v); err != nil {
+	if err := canon.Unmarshal(where, r.Content, v); err != nil {
 		return err
 	}
-	return canonical(where, r.Content, v)
+	return canon.Check(where, r.Content, v)
 }
 
 // plain reports whether a decoded value holds nothing but integers of 64 bits,

@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/veraison/go-cose"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 const signatureSize = 64 // of every suite
@@ -60,7 +62,7 @@ func (c coseSigner) Algorithm() cose.Algorithm { return c.alg }
 func (c coseSigner) Sign(_ io.Reader, content []byte) ([]byte, error) {
 	sig, err := c.s.Sign(content)
 	if err == nil && len(sig) != signatureSize {
-		err = malformed("signature", "%d bytes, want %d", len(sig), signatureSize)
+		err = canon.Malformed("signature", "%d bytes, want %d", len(sig), signatureSize)
 	}
 	if err == nil && suiteOf(int64(c.alg)) == SuiteES256 {
 		lowS(sig)
@@ -89,32 +91,32 @@ var protectedHeaders = map[string]int64{
 // an algorithm of SPEC.md section 15, empty unprotected map, payload, 64-byte
 // signature, nothing after.
 func parseEnvelope(where string, raw []byte) (envelope, error) {
-	r := reader{where: where, b: raw}
+	r := canon.NewReader(where, raw)
 	var e envelope
-	if tag := r.head(majorTag, "COSE_Sign1 tag 18"); r.err == nil && tag != cose.CBORTagSign1Message {
-		r.fail("tag %d, want 18 (COSE_Sign1)", tag)
+	if tag := r.Head(canon.Tag, "COSE_Sign1 tag 18"); r.Err() == nil && tag != cose.CBORTagSign1Message {
+		r.Fail("tag %d, want 18 (COSE_Sign1)", tag)
 	}
-	if n := r.head(majorArray, "COSE_Sign1 array"); r.err == nil && n != 4 {
-		r.fail("COSE_Sign1 array of %d, want 4", n)
+	if n := r.Head(canon.Array, "COSE_Sign1 array"); r.Err() == nil && n != 4 {
+		r.Fail("COSE_Sign1 array of %d, want 4", n)
 	}
-	protected := r.bytes("protected header")
-	if n := r.head(majorMap, "unprotected header"); r.err == nil && n != 0 {
-		r.fail("unprotected header holds %d entries, want none", n)
+	protected := r.Bytes("protected header")
+	if n := r.Head(canon.Map, "unprotected header"); r.Err() == nil && n != 0 {
+		r.Fail("unprotected header holds %d entries, want none", n)
 	}
-	e.payload = r.bytes("payload")
-	e.sig = r.bytes("signature")
-	if err := r.end(); err != nil {
+	e.payload = r.Bytes("payload")
+	e.sig = r.Bytes("signature")
+	if err := r.End(); err != nil {
 		return envelope{}, err
 	}
 	var ok bool
 	if e.alg, ok = protectedHeaders[string(protected)]; !ok {
-		return envelope{}, malformed(where, "protected header %x, want {1: algorithm} with -8, -19, -7, -9 or -65800", protected[:min(len(protected), 16)])
+		return envelope{}, canon.Malformed(where, "protected header %x, want {1: algorithm} with -8, -19, -7, -9 or -65800", protected[:min(len(protected), 16)])
 	}
 	if len(e.sig) != signatureSize {
-		return envelope{}, malformed(where, "signature of %d bytes, want %d", len(e.sig), signatureSize)
+		return envelope{}, canon.Malformed(where, "signature of %d bytes, want %d", len(e.sig), signatureSize)
 	}
 	if len(e.payload) > MaxPayload {
-		return envelope{}, malformed(where, "payload of %d bytes, limit %d", len(e.payload), MaxPayload)
+		return envelope{}, canon.Malformed(where, "payload of %d bytes, limit %d", len(e.payload), MaxPayload)
 	}
 	return e, nil
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Writer is the box's end of one log. It owns the leaf index, the compact
@@ -67,7 +69,7 @@ func NewWriter(s Signer, secret []byte, g Genesis) (w *Writer, delivery []byte, 
 
 func newWriter(s Signer, secret []byte) (*Writer, error) {
 	if len(secret) < 16 {
-		return nil, malformed("epoch secret", "%d bytes, want at least 16", len(secret))
+		return nil, canon.Malformed("epoch secret", "%d bytes, want at least 16", len(secret))
 	}
 	return &Writer{signer: s, suite: suiteOf(s.Public().Alg), mac: bytes.Clone(secret), seqs: map[Channel]uint64{}}, nil
 }
@@ -128,7 +130,7 @@ func (w *Writer) own(l *UnverifiedLeaf) error {
 		return fmt.Errorf("replay leaf %d: signed by another key than this box's, or changed: %w", l.Manifest.N, err)
 	}
 	if w.genesis != nil && l.Manifest.Log != w.log {
-		return malformed("replay", "leaf %d belongs to log %s, this is log %s", l.Manifest.N, l.Manifest.Log, w.log)
+		return canon.Malformed("replay", "leaf %d belongs to log %s, this is log %s", l.Manifest.N, l.Manifest.Log, w.log)
 	}
 	return nil
 }
@@ -180,9 +182,9 @@ func (w *Writer) Replay(delivery []byte) error {
 	case m.N < w.tree.N:
 		return nil
 	case m.N > w.tree.N:
-		return malformed("replay", "leaf %d where leaf %d is expected: the leaves between are missing", m.N, w.tree.N)
+		return canon.Malformed("replay", "leaf %d where leaf %d is expected: the leaves between are missing", m.N, w.tree.N)
 	case m.Root != root:
-		return malformed("replay", "leaf %d is signed over root %s, the leaves before it have root %s", m.N, m.Root, root)
+		return canon.Malformed("replay", "leaf %d is signed over root %s, the leaves before it have root %s", m.N, m.Root, root)
 	}
 	var sign1 []byte
 	if m.Dictionary() != nil || m.Rotation != nil {
@@ -201,7 +203,7 @@ func (w *Writer) Preamble() ([]byte, error) {
 	if w.dict.n != 0 {
 		p.Dictionary = w.dict.sign1
 	}
-	return marshal(p)
+	return canon.Marshal(p)
 }
 
 // rotations are the leaves that changed the key.
@@ -271,7 +273,7 @@ func (w *Writer) Rotate(e Event, next Signer, successor Hash) ([]byte, error) {
 	record := next.Public()
 	committed := w.Successor()
 	if committed == nil || record.Digest() != *committed {
-		return nil, malformed("rotation", "key %s is not the successor this log has committed to", record.Key())
+		return nil, canon.Malformed("rotation", "key %s is not the successor this log has committed to", record.Key())
 	}
 	d, err := w.leaf(Manifest{Type: RotationLeaf, Event: e, Rotation: &Rotation{Key: record, Successor: successor}}, nil)
 	if err == nil {
@@ -298,7 +300,7 @@ func (w *Writer) Counter(e Event, c Counter) ([]byte, error) {
 // those body names, every other reader sees only that there is one.
 func (w *Writer) Record(e Event, t LeafType, body []byte) ([]byte, error) {
 	if !t.Record() || len(body) > MaxRecord {
-		return nil, malformed("record", "%d bytes as %s", len(body), t)
+		return nil, canon.Malformed("record", "%d bytes as %s", len(body), t)
 	}
 	block := appendBlock(nil, w.salt(Records), Records, w.seqs[Records], body)
 	m := Manifest{Type: t, Event: e, Channels: map[Channel]ChannelDigest{
@@ -316,7 +318,7 @@ func (w *Writer) Window(e Event, data map[Channel][]Samples, beacon []NonceHash)
 		return nil, errors.New("seal window: the log has no genesis leaf yet")
 	}
 	if len(data) != len(w.dict.Channels) {
-		return nil, malformed("window", "%d channels of data, the dictionary has %d", len(data), len(w.dict.Channels))
+		return nil, canon.Malformed("window", "%d channels of data, the dictionary has %d", len(data), len(w.dict.Channels))
 	}
 	m := Manifest{
 		Type: WindowLeaf, Event: e, DictionaryAt: w.dict.n,
@@ -332,7 +334,7 @@ func (w *Writer) Window(e Event, data map[Channel][]Samples, beacon []NonceHash)
 	for _, ch := range w.dict.ChannelList() {
 		samples, ok := data[ch]
 		if !ok {
-			return nil, malformed("window", "no data for channel %d", ch)
+			return nil, canon.Malformed("window", "no data for channel %d", ch)
 		}
 		var err error
 		if w.body, err = appendBody(w.body[:0], ch, samples, w.dict.Channels[ch]); err != nil {
@@ -380,7 +382,7 @@ func (w *Writer) leaf(m Manifest, blocks []RawBlock) ([]byte, error) {
 		return nil, err
 	}
 	if len(w.out) > MaxDelivery {
-		return nil, malformed("delivery", "%d bytes, limit %d: use shorter windows", len(w.out), MaxDelivery)
+		return nil, canon.Malformed("delivery", "%d bytes, limit %d: use shorter windows", len(w.out), MaxDelivery)
 	}
 	if d := m.Dictionary(); d != nil {
 		*d = d.clone()

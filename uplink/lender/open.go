@@ -12,6 +12,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -56,7 +57,7 @@ func (l *Lender) openLog(box Box, id evidence.LogID) error {
 		}
 	}()
 	header, err := evidence.NewBundleReader(file)
-	var format *evidence.FormatError
+	var format *canon.FormatError
 	if errors.Is(err, evidence.ErrNotBundle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &format) {
 		return l.restart(b, err)
 	}
@@ -159,7 +160,7 @@ func (b *boxLog) replay(first int64) error {
 		if err == io.EOF {
 			return a.writeLeaves()
 		}
-		var format *evidence.FormatError
+		var format *canon.FormatError
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &format) {
 			return err // the disk's fault, not the archive's
 		}

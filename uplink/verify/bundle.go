@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Policy says whom to believe when a bundle is checked. The zero Policy
@@ -101,7 +102,7 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 
 // Bundle checks a `.tally` file from front to back in bounded memory. The
 // error is about reading r, or about a file that is no bundle
-// (evidence.ErrNotBundle, evidence.ErrVersion, *evidence.FormatError for its
+// (evidence.ErrNotBundle, evidence.ErrVersion, *canon.FormatError for its
 // head); everything found in it is in the Summary. each, where not nil, sees
 // every result in order.
 func Bundle(r io.Reader, policy Policy, each func(Result)) (Summary, error) {
@@ -208,7 +209,7 @@ func (b *bundle) deliveries(br *evidence.BundleReader) error {
 	for first := true; ; first = false {
 		at := br.Offset()
 		item, err := br.Next()
-		var damaged *evidence.FormatError
+		var damaged *canon.FormatError
 		switch {
 		case err == io.EOF:
 			return nil

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Comparison is what two lenders find who hold bundles of one log.
@@ -103,7 +104,7 @@ func newLeafReader(r io.Reader) (*leafReader, error) {
 	if err := l.next(); err != nil && err != io.EOF {
 		return nil, err
 	} else if err == io.EOF {
-		return nil, &evidence.FormatError{Where: "bundle", Why: "holds no leaf"}
+		return nil, &canon.FormatError{Where: "bundle", Why: "holds no leaf"}
 	}
 	return l, nil
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
 )
 
@@ -52,7 +53,7 @@ func CollectReceipts(r io.Reader, who Believed) (*Receipts, error) {
 	logs := checkpointKey(br.Header())
 	for len(rs.confirmed) < mostReceipts {
 		item, err := br.Next()
-		var damaged *evidence.FormatError
+		var damaged *canon.FormatError
 		if err == io.EOF || err == io.ErrUnexpectedEOF || errors.As(err, &damaged) {
 			break // what is wrong with it is for Bundle to say
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -138,7 +139,7 @@ func outcome(v Verdict, reasons []Reason) string {
 }
 
 func class(err error) string {
-	var format *evidence.FormatError
+	var format *canon.FormatError
 	switch {
 	case err == nil:
 		return "ok"

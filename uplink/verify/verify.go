@@ -210,7 +210,7 @@ type sequence struct {
 // New follows the log whose genesis leaf names key. meta is the retained meta
 // message, or nil when the stream begins with the genesis leaf. Errors:
 // ErrWrongKey, ErrRotation, evidence.ErrSignature, evidence.ErrVersion,
-// *evidence.FormatError.
+// *canon.FormatError.
 func New(key evidence.PublicKey, meta []byte) (*Verifier, error) {
 	if key.IsZero() {
 		return nil, errors.New("no key is pinned")
