@@ -18,7 +18,9 @@
 //	drivers/replay    reads a meter once more from its recorded frames, in a dispute
 //	agent             polls on schedule, fills the open window, seals it, appends it
 //	agent/judge       marks what cannot be, and says what happened
-//	uplink/evidence   the signed format: its SPEC.md is the contract with lenders
+//	uplink/evidence   the signed format: its SPEC.md is the contract with lenders;
+//	                  in it canon is how bytes are written, record what consents,
+//	                  declarations and answers say
 //	buffer            the append-only log the box may lose nothing from
 //	uplink            ships from the log until the lender's receipt says it has it
 //	uplink/mqtt       the connection

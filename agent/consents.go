@@ -13,6 +13,7 @@ import (
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 const (
@@ -22,8 +23,8 @@ const (
 
 // Standing is how the factory stands to one lender, by the records of the log.
 type Standing struct {
-	Consent *evidence.Consent // the newest; nil for none
-	Leaf    uint64            // that holds it
+	Consent *record.Consent // the newest; nil for none
+	Leaf    uint64          // that holds it
 	// Since is the leaf of the grant it goes back to, Renewed that a consent
 	// before that grant had ended.
 	Since   uint64
@@ -63,7 +64,7 @@ type storedConsent struct {
 	Since   uint64
 	Renewed bool
 
-	consent evidence.Consent // what Record says
+	consent record.Consent // what Record says
 }
 
 // openConsents takes up the consents of a log. They are usable beside an error,
@@ -123,10 +124,10 @@ func (c *consents) load() (known bool, err error) {
 	return true, nil
 }
 
-func consentOf(body []byte) (evidence.Consent, error) {
-	r, err := evidence.ParseRecordBody(body)
+func consentOf(body []byte) (record.Consent, error) {
+	r, err := record.ParseBody(body)
 	if err != nil {
-		return evidence.Consent{}, err
+		return record.Consent{}, err
 	}
 	return r.Consent()
 }
@@ -138,7 +139,7 @@ func (c *consents) leaf(delivery []byte) error {
 		return err
 	}
 	for _, b := range d.Blocks {
-		r, err := evidence.ParseRecord(b.Bytes)
+		r, err := record.Parse(b.Bytes)
 		if err != nil {
 			return err
 		}
@@ -161,7 +162,7 @@ func (c *consents) note(n uint64, q Request) {
 	k := storedConsent{Record: slices.Clone(r.Body), Leaf: n, Since: n, consent: now}
 	if before, known := c.state.Lenders[r.For]; known {
 		was := &before.consent
-		if ended := was.ConsentTerms == nil || was.Term.Until <= now.Signed.At; ended && now.ConsentTerms != nil {
+		if ended := was.Terms == nil || was.Term.Until <= now.Signed.At; ended && now.Terms != nil {
 			k.Renewed = true
 		} else {
 			k.Since, k.Renewed = before.Since, before.Renewed

@@ -11,6 +11,7 @@ import (
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 const (
@@ -430,7 +431,7 @@ func (l *ledger) witnessed(note string) error {
 
 // record seals a record for one lender, or with "" for all.
 func (l *ledger) record(t evidence.LeafType, lender string, content any) error {
-	body, err := evidence.EncodeRecord(lender, content)
+	body, err := record.Encode(lender, content)
 	if err != nil {
 		return err
 	}

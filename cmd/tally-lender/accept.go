@@ -17,6 +17,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 )
 
@@ -55,7 +56,7 @@ writes the box into the lender file, and writes a signed answer for the factory.
 			if err != nil {
 				return err
 			}
-			claim, err := evidence.OpenClaim(b)
+			claim, err := record.OpenClaim(b)
 			if err != nil {
 				return &cli.Error{Exit: cli.NotVerified, Code: "E-711", Text: fmt.Sprintf("%s is not a claim signed with the key it names: %v", args[0], err),
 					Hint: "ask the factory for the file again: tallystick enrol"}
@@ -72,7 +73,7 @@ writes the box into the lender file, and writes a signed answer for the factory.
 				return &cli.Error{Exit: cli.NotVerified, Code: "E-712", Text: "the fingerprint is not that of the key in the claim",
 					Hint: "nothing was accepted; have it read out again. If it stays different, the claim is not from that box"}
 			}
-			answer, err := evidence.SignAcceptance(key, b, string(w.Name), time.Now().UnixMilli())
+			answer, err := record.SignAcceptance(key, b, string(w.Name), time.Now().UnixMilli())
 			if err != nil {
 				return err
 			}
@@ -91,7 +92,7 @@ writes the box into the lender file, and writes a signed answer for the factory.
 	return c
 }
 
-func showClaim(cmd *cobra.Command, c *evidence.Claim) {
+func showClaim(cmd *cobra.Command, c *record.Claim) {
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "site %s, claimed %s, key in: %s\n", c.Site, time.UnixMilli(c.Issued).UTC().Format(time.DateTime), c.Key.Custody)
 	for _, m := range c.Meters {
@@ -158,11 +159,11 @@ func newCountersignCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t, err := evidence.DecodeConsentTerms(b)
+			t, err := record.DecodeTerms(b)
 			if err != nil {
 				return &cli.Error{Exit: cli.Usage, Code: "E-713", Text: fmt.Sprintf("%s holds no terms of a consent: %v", args[0], err), Hint: "the factory writes them: tallystick consent terms -o FILE"}
 			}
-			sig, err := evidence.Countersign(key, &t)
+			sig, err := record.Countersign(key, &t)
 			if err != nil {
 				return err
 			}

@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
 // consents are the newest consents this lender was shown since it began to
 // watch, by log. They belong to the lender's goroutine.
-type consents map[evidence.LogID]evidence.Consent
+type consents map[evidence.LogID]record.Consent
 
 // beyond takes a result and says, as a note, when it holds readings that the
 // consent shown before it does not cover: they are not this lender's to use.
@@ -27,7 +28,7 @@ func (c consents) beyond(r *verify.Result) (note verify.Reason, any bool) {
 	}
 	var names []string
 	for _, ch := range r.Window.Channels() {
-		if now.ConsentTerms == nil || !slices.Contains(now.Scope.Channels, ch) || !within(now.ConsentTerms, r.From) {
+		if now.Terms == nil || !slices.Contains(now.Scope.Channels, ch) || !within(now.Terms, r.From) {
 			names = append(names, ch.String())
 		}
 	}
@@ -40,7 +41,7 @@ func (c consents) beyond(r *verify.Result) (note verify.Reason, any bool) {
 
 // within reports whether a window that begins at the given time is of the
 // consent's time.
-func within(t *evidence.ConsentTerms, at time.Time) bool {
+func within(t *record.Terms, at time.Time) bool {
 	ms := at.UnixMilli()
 	return ms >= t.Term.From-int64(t.Scope.History) && ms < t.Term.Until
 }

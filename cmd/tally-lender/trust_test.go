@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // fileOf writes a stream as a bundle.
@@ -67,7 +68,7 @@ func TestPolicyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := evidence.EncodeRecord("bank-a", raw)
+	body, err := record.Encode("bank-a", raw)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,9 @@ func appendBlock(dst []byte, salt [16]byte, ch Channel, seq uint64, body []byte)
 	return canon.AppendBytes(dst, body)
 }
 
-func splitBlock(b []byte) (blk Block, body []byte, err error) {
+// SplitBlock reads a block all but its body, for want of a dictionary, or
+// because it has none: blk has no meters. body is a slice of b.
+func SplitBlock(b []byte) (blk Block, body []byte, err error) {
 	r := canon.NewReader("block", b)
 	if n := r.Head(canon.Array, "array"); r.Err() == nil && n != 4 {
 		r.Fail("array of %d, want 4", n)
@@ -75,7 +77,7 @@ func splitBlock(b []byte) (blk Block, body []byte, err error) {
 // DecodeBlock reads a block whose meters are described by dict. Only the
 // canonical encoding is accepted. The result does not alias b.
 func DecodeBlock(b []byte, dict []ChannelMeter) (Block, error) {
-	blk, body, err := splitBlock(b)
+	blk, body, err := SplitBlock(b)
 	if err != nil {
 		return Block{}, err
 	}
@@ -84,12 +86,6 @@ func DecodeBlock(b []byte, dict []ChannelMeter) (Block, error) {
 	} else {
 		blk.Meters, err = decodeBody(body, dict)
 	}
-	return blk, err
-}
-
-// DecodeBlockHeader reads a block all but its body, for want of a dictionary.
-func DecodeBlockHeader(b []byte) (Block, error) {
-	blk, _, err := splitBlock(b)
 	return blk, err
 }
 
@@ -214,7 +210,7 @@ func (s *Samples) check(columns int) error {
 			return canon.Malformed("samples", "column %d has %d codes for %d slots", c, len(s.Codes[c]), s.Slots)
 		}
 		for _, code := range s.Codes[c] {
-			if code > lastCode {
+			if !code.Known() {
 				return canon.Malformed("samples", "column %d: unknown code %d", c, code)
 			}
 		}

@@ -13,31 +13,31 @@ type UnverifiedLeaf struct {
 	Sign1    []byte // as received
 	Payload  []byte // what is signed and hashed; a slice of Sign1
 
-	envelope envelope
+	sign1 UnverifiedSign1
 }
 
 // ParseLeaf takes apart one COSE_Sign1. The result aliases sign1.
 func ParseLeaf(sign1 []byte) (UnverifiedLeaf, error) {
-	e, err := parseEnvelope("leaf", sign1)
+	e, err := ParseSign1("leaf", sign1)
 	if err != nil {
 		return UnverifiedLeaf{}, err
 	}
-	m, err := decodeManifest(e.suite(), e.payload)
+	m, err := decodeManifest(e.Suite(), e.Payload)
 	if err != nil {
 		return UnverifiedLeaf{}, err
 	}
-	return UnverifiedLeaf{Manifest: m, Sign1: sign1, Payload: e.payload, envelope: e}, nil
+	return UnverifiedLeaf{Manifest: m, Sign1: sign1, Payload: e.Payload, sign1: e}, nil
 }
 
 // Suite is that of the algorithm the leaf claims to be signed with.
-func (l *UnverifiedLeaf) Suite() Suite { return l.envelope.suite() }
+func (l *UnverifiedLeaf) Suite() Suite { return l.sign1.Suite() }
 
 // Hash is the leaf's RFC 6962 leaf hash.
 func (l *UnverifiedLeaf) Hash() Hash { return l.Suite().leafHash(l.Payload) }
 
 // VerifySignature returns nil when pub signed the payload, ErrSignature when
 // it did not.
-func (l *UnverifiedLeaf) VerifySignature(pub PublicKey) error { return l.envelope.verify(pub) }
+func (l *UnverifiedLeaf) VerifySignature(pub PublicKey) error { return l.sign1.VerifySignature(pub) }
 
 // RawBlock is a block as received.
 type RawBlock struct {
@@ -185,18 +185,6 @@ func WitnessedNote(delivery []byte) string {
 		return ""
 	}
 	return l.Manifest.Note
-}
-
-// Granted keeps, for FilterDelivery, what a lender may have: the channels given,
-// and the records that are for it or for every lender.
-func Granted(lender string, channels []Channel) func(RawBlock) bool {
-	return func(b RawBlock) bool {
-		if b.Channel != Records {
-			return slices.Contains(channels, b.Channel)
-		}
-		r, err := ParseRecord(b.Bytes)
-		return err == nil && (r.For == "" || r.For == lender)
-	}
 }
 
 // Meta is what a reader needs beside the stream: signed leaves, as COSE_Sign1.

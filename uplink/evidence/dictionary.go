@@ -60,9 +60,9 @@ func (d *Dictionary) Validate() error {
 	}
 	for i, m := range d.Meters {
 		switch {
-		case !text(m.Name) || m.Name == "":
+		case !ValidText(m.Name) || m.Name == "":
 			return canon.Malformed(where, "meter %d: name missing or not text of at most %d bytes", i, MaxText)
-		case !text(m.Profile):
+		case !ValidText(m.Profile):
 			return canon.Malformed(where, "meter %s: profile id is not text of at most %d bytes", m.Name, MaxText)
 		case m.IntervalMS == 0:
 			return canon.Malformed(where, "meter %s: interval is 0", m.Name)
@@ -84,7 +84,7 @@ func (d *Dictionary) Validate() error {
 				return canon.Malformed(where, "channel %d, meter %d: %d columns, want 1 to %d", ch, cm.Meter, n, MaxColumns)
 			}
 			for _, c := range cm.Columns {
-				if !text(c.Quantity) || c.Quantity == "" || !text(c.Unit) {
+				if !ValidText(c.Quantity) || c.Quantity == "" || !ValidText(c.Unit) {
 					return canon.Malformed(where, "channel %d, meter %d: quantity or unit is not text of at most %d bytes", ch, cm.Meter, MaxText)
 				}
 				if c.MulCoef < 1 {
@@ -96,4 +96,5 @@ func (d *Dictionary) Validate() error {
 	return nil
 }
 
-func text(s string) bool { return len(s) <= MaxText && utf8.ValidString(s) }
+// ValidText reports whether s may stand in a leaf: UTF-8, at most MaxText bytes.
+func ValidText(s string) bool { return len(s) <= MaxText && utf8.ValidString(s) }

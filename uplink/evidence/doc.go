@@ -182,6 +182,9 @@ const (
 	lastCode = Stale
 )
 
+// Known reports whether c is one of the codes above.
+func (c Code) Known() bool { return c <= lastCode }
+
 // HasValue reports whether a sample of this code carries a number.
 func (c Code) HasValue() bool { return c <= Suspect || c >= TooFast && c <= Stale }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 func heap() uint64 {
@@ -32,7 +33,7 @@ func FuzzParseDelivery(f *testing.F) {
 		f.Add(d)
 	}
 	s.Window(f)
-	d, err := evidence.FilterDelivery(nil, s.Deliveries[len(s.Deliveries)-1], evidence.Granted("", []evidence.Channel{1}), &anchor)
+	d, err := evidence.FilterDelivery(nil, s.Deliveries[len(s.Deliveries)-1], record.Granted("", []evidence.Channel{1}), &anchor)
 	if err != nil {
 		f.Fatal(err)
 	}

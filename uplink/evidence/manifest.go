@@ -68,14 +68,15 @@ func (k *KeyRecord) Digest() Hash {
 	return suiteOf(k.Alg).Sum(b)
 }
 
-func (k *KeyRecord) validate() error {
+// Validate reports what a key record must not say.
+func (k *KeyRecord) Validate() error {
 	const where = "key record"
 	suite := suiteOf(k.Alg)
 	if _, err := NewPublicKey(suite, k.Public); err != nil {
 		return canon.Malformed(where, "algorithm %d with a public key of %d bytes that is none of its own", k.Alg, len(k.Public))
 	}
 	switch {
-	case !text(k.Custody):
+	case !ValidText(k.Custody):
 		return canon.Malformed(where, "custody is not a short text")
 	case (k.UserID == SM2UserID) != (suite == SuiteSM2), k.UserID != "" && k.UserID != SM2UserID:
 		return canon.Malformed(where, "user id %.20q; SM2 keys have %q, others none", k.UserID, SM2UserID)
@@ -312,7 +313,8 @@ const (
 	maxIndex = 1 << 52
 )
 
-func instant(ms int64) bool { return ms >= 0 && ms <= maxTime }
+// ValidTime reports whether ms, in Unix milliseconds, may stand in evidence.
+func ValidTime(ms int64) bool { return ms >= 0 && ms <= maxTime }
 
 func (m *Manifest) encode() ([]byte, error) {
 	if err := m.validate(); err != nil {
@@ -347,9 +349,9 @@ func (m *Manifest) validate() error {
 		return canon.Malformed(where, "leaf %d names the later leaf %d for its dictionary", m.N, m.DictionaryAt)
 	case m.Type == GenesisLeaf && m.N != 0, m.Type != GenesisLeaf && m.N == 0:
 		return canon.Malformed(where, "%s leaf with index %d", m.Type, m.N)
-	case m.BootInfo != nil && !text(m.BootInfo.Software), !text(m.Shutdown):
+	case m.BootInfo != nil && !ValidText(m.BootInfo.Software), !ValidText(m.Shutdown):
 		return canon.Malformed(where, "text longer than %d bytes", MaxText)
-	case m.BootInfo != nil && !instant(m.BootInfo.LastRecordedMS):
+	case m.BootInfo != nil && !ValidTime(m.BootInfo.LastRecordedMS):
 		return canon.Malformed(where, "last recorded instant of %d ms", m.BootInfo.LastRecordedMS)
 	case len(m.Events) > MaxEvents, m.Type == EventsLeaf && len(m.Events) == 0:
 		return canon.Malformed(where, "%d events, want 1 to %d", len(m.Events), MaxEvents)
@@ -357,12 +359,12 @@ func (m *Manifest) validate() error {
 		return canon.Malformed(where, "%d lost ranges, limit %d", len(m.Lost), MaxRanges)
 	}
 	for i, r := range m.Lost {
-		if r.Lo > r.Hi || r.Hi >= m.N || !text(r.Reason) || i > 0 && r.Lo <= m.Lost[i-1].Hi {
+		if r.Lo > r.Hi || r.Hi >= m.N || !ValidText(r.Reason) || i > 0 && r.Lo <= m.Lost[i-1].Hi {
 			return canon.Malformed(where, "lost range %d..%d at leaf %d: want ascending, past, with a short reason", r.Lo, r.Hi, m.N)
 		}
 	}
 	for _, e := range m.Events {
-		if !instant(e.At) || e.Count == 0 || e.Kind == "" || !text(e.Kind) || !text(e.Subject) || !text(e.Quantity) {
+		if !ValidTime(e.At) || e.Count == 0 || e.Kind == "" || !ValidText(e.Kind) || !ValidText(e.Subject) || !ValidText(e.Quantity) {
 			return canon.Malformed(where, "event %.16q: want a time, a count of at least 1, and short texts", e.Kind)
 		}
 	}
@@ -392,13 +394,13 @@ func (m *Manifest) validateParts() error {
 		}
 	}
 	if g := m.Genesis; g != nil {
-		if err := g.Key.validate(); err != nil {
+		if err := g.Key.Validate(); err != nil {
 			return err
 		}
 		if g.Suite != suiteOf(g.Key.Alg) {
 			return canon.Malformed(where, "suite %d with a key of suite %d", g.Suite, suiteOf(g.Key.Alg))
 		}
-		if g.Prev != nil && (g.Prev.Why == "" || !text(g.Prev.Why)) {
+		if g.Prev != nil && (g.Prev.Why == "" || !ValidText(g.Prev.Why)) {
 			return canon.Malformed(where, "the log before: want a short reason")
 		}
 		if g.Checkpoint != nil && len(g.Checkpoint) != 32 {
@@ -406,11 +408,11 @@ func (m *Manifest) validateParts() error {
 		}
 	}
 	if r := m.Rotation; r != nil {
-		if err := r.Key.validate(); err != nil {
+		if err := r.Key.Validate(); err != nil {
 			return err
 		}
 	}
-	if s := m.Step; s != nil && !(instant(s.Before) && instant(s.After)) {
+	if s := m.Step; s != nil && !(ValidTime(s.Before) && ValidTime(s.After)) {
 		return canon.Malformed(where, "clock step from %d to %d ms", s.Before, s.After)
 	}
 	if m.Type == WitnessedLeaf && (m.Note == "" || len(m.Note) > MaxNote || !utf8.ValidString(m.Note)) {

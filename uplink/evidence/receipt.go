@@ -41,7 +41,7 @@ func SignReceipt(key Signer, r Receipt) ([]byte, error) {
 	if r.Nonce != nil && len(r.Nonce) != 16 {
 		return nil, canon.Malformed("receipt", "nonce of %d bytes, want 16", len(r.Nonce))
 	}
-	if !text(r.Status) || !instant(r.ReceivedAt) {
+	if !ValidText(r.Status) || !ValidTime(r.ReceivedAt) {
 		return nil, canon.Malformed("receipt", "status longer than %d bytes, or received at %d ms", MaxText, r.ReceivedAt)
 	}
 	payload, err := canon.Marshal(r.wire())
@@ -54,24 +54,24 @@ func SignReceipt(key Signer, r Receipt) ([]byte, error) {
 // OpenReceipt returns the receipt in b when pub signed it: ErrSignature when
 // it did not, a *canon.FormatError when b is no receipt.
 func OpenReceipt(pub PublicKey, b []byte) (Receipt, error) {
-	e, err := parseEnvelope("receipt", b)
+	e, err := ParseSign1("receipt", b)
 	if err != nil {
 		return Receipt{}, err
 	}
-	if err := e.verify(pub); err != nil {
+	if err := e.VerifySignature(pub); err != nil {
 		return Receipt{}, err
 	}
-	return decodeReceipt(e.payload)
+	return decodeReceipt(e.Payload)
 }
 
 // UnverifiedReceipt is what b says, whoever signed it: for showing, not for
 // believing.
 func UnverifiedReceipt(b []byte) (Receipt, error) {
-	e, err := parseEnvelope("receipt", b)
+	e, err := ParseSign1("receipt", b)
 	if err != nil {
 		return Receipt{}, err
 	}
-	return decodeReceipt(e.payload)
+	return decodeReceipt(e.Payload)
 }
 
 func decodeReceipt(payload []byte) (Receipt, error) {
@@ -80,7 +80,7 @@ func decodeReceipt(payload []byte) (Receipt, error) {
 	if err := canon.Unmarshal(where, payload, &w); err != nil {
 		return Receipt{}, err
 	}
-	if (w.N == nil) != (w.Root == nil) || !text(w.Status) || !instant(w.ReceivedAt) {
+	if (w.N == nil) != (w.Root == nil) || !ValidText(w.Status) || !ValidTime(w.ReceivedAt) {
 		return Receipt{}, canon.Malformed(where, "index without root, long status or impossible time")
 	}
 	r := Receipt{Log: w.Log, Empty: w.N == nil, N: deref(w.N), Root: deref(w.Root), Channels: w.Channels,

@@ -87,26 +87,27 @@ func signRequest(key Signer, w wireRequest) ([]byte, error) {
 
 func (c *Challenge) validate() error {
 	const where = "challenge"
-	if !instant(c.Issued) || len(c.Reads) == 0 || len(c.Reads) > MaxReads {
+	if !ValidTime(c.Issued) || len(c.Reads) == 0 || len(c.Reads) > MaxReads {
 		return canon.Malformed(where, "%d reads, want 1 to %d", len(c.Reads), MaxReads)
 	}
 	for _, r := range c.Reads {
-		if err := r.validate(where); err != nil {
+		if err := r.Validate(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *RegisterRead) validate(where string) error {
-	if r.Meter == "" || !text(r.Meter) || r.Table < Coils || r.Table > InputRegisters || r.Count == 0 || r.Count > MaxReadCount || r.Address > 1<<16-r.Count {
-		return canon.Malformed(where, "%d of table %d from %d of meter %.40q: want 1 to %d below 65536", r.Count, r.Table, r.Address, r.Meter, MaxReadCount)
+// Validate reports what a read must not ask.
+func (r *RegisterRead) Validate() error {
+	if r.Meter == "" || !ValidText(r.Meter) || r.Table < Coils || r.Table > InputRegisters || r.Count == 0 || r.Count > MaxReadCount || r.Address > 1<<16-r.Count {
+		return canon.Malformed("register read", "%d of table %d from %d of meter %.40q: want 1 to %d below 65536", r.Count, r.Table, r.Address, r.Meter, MaxReadCount)
 	}
 	return nil
 }
 
 func (r *Replay) validate() error {
-	if !instant(r.Issued) || r.Lo > r.Hi || len(r.Channels) > 64 {
+	if !ValidTime(r.Issued) || r.Lo > r.Hi || len(r.Channels) > 64 {
 		return canon.Malformed("replay request", "leaves %d to %d, %d channels", r.Lo, r.Hi, len(r.Channels))
 	}
 	return nil
@@ -123,7 +124,7 @@ type Message struct {
 // ErrSignature when it did not, a *canon.FormatError when b is neither.
 func OpenMessage(pub PublicKey, b []byte) (Message, error) {
 	const where = "request"
-	e, err := parseEnvelope(where, b)
+	e, err := ParseSign1(where, b)
 	if err != nil {
 		return Message{}, err
 	}
@@ -131,18 +132,18 @@ func OpenMessage(pub PublicKey, b []byte) (Message, error) {
 		Reads *any `cbor:"9,keyasint"`
 		Range *any `cbor:"10,keyasint"`
 	}
-	if err := canon.Peek(e.payload, &kind); err != nil || kind.Reads == nil && kind.Range == nil {
+	if err := canon.Peek(e.Payload, &kind); err != nil || kind.Reads == nil && kind.Range == nil {
 		r, err := OpenReceipt(pub, b)
 		if err != nil {
 			return Message{}, err
 		}
 		return Message{Receipt: &r}, nil
 	}
-	if err := e.verify(pub); err != nil {
+	if err := e.VerifySignature(pub); err != nil {
 		return Message{}, err
 	}
 	var w wireRequest
-	if err := canon.Unmarshal(where, e.payload, &w); err != nil {
+	if err := canon.Unmarshal(where, e.Payload, &w); err != nil {
 		return Message{}, err
 	}
 	if w.Range != nil {
@@ -150,11 +151,11 @@ func OpenMessage(pub PublicKey, b []byte) (Message, error) {
 		if err := r.validate(); err != nil {
 			return Message{}, err
 		}
-		return Message{Replay: &r}, canon.Check(where, e.payload, r.wire())
+		return Message{Replay: &r}, canon.Check(where, e.Payload, r.wire())
 	}
 	c := Challenge{Log: w.Log, Nonce: deref(w.Nonce), Issued: w.Issued, Reads: deref(w.Reads)}
 	if err := c.validate(); err != nil {
 		return Message{}, err
 	}
-	return Message{Challenge: &c}, canon.Check(where, e.payload, c.wire())
+	return Message{Challenge: &c}, canon.Check(where, e.Payload, c.wire())
 }

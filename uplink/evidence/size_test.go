@@ -6,6 +6,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // factoryWriter opens a log for the workload of evidencetest.Factory.
@@ -108,7 +109,7 @@ func TestFeedsPerDay(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, feed := range feeds {
-			shared, err := evidence.FilterDelivery(nil, d, evidence.Granted("bank-a", feed.channels), nil)
+			shared, err := evidence.FilterDelivery(nil, d, record.Granted("bank-a", feed.channels), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -314,7 +315,7 @@ func (a *Asker) Challenge(ctx context.Context, log evidence.LogID, reads []evide
 // Answered is an answer of a box: signed by it, its place in the history not
 // looked at.
 type Answered struct {
-	evidence.Answer
+	record.Answer
 	N  uint64 // of its leaf
 	At time.Time
 }
@@ -371,7 +372,7 @@ func answerTo(nonce [16]byte, v *verify.Verifier, delivery []byte) (Answered, bo
 		if b.Digest(d.Suite()) != d.Manifest.Channels[evidence.Records].Digest {
 			continue
 		}
-		r, err := evidence.ParseRecord(b.Bytes)
+		r, err := record.Parse(b.Bytes)
 		if err != nil {
 			continue
 		}

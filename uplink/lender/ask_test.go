@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -311,7 +312,7 @@ func TestAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads := []evidence.RegisterRead{{Meter: "press-1", Table: evidence.HoldingRegisters, Address: 0x10, Count: 2}}
 		record := func(s *evidencetest.Stream, nonce [16]byte, data byte) []byte {
-			body, err := evidence.EncodeRecord("bank-a", map[int]any{1: nonce, 2: []any{[]any{"press-1", 3, 0x10, 2, int64(evidencetest.Start), 0, []byte{0, data, 1, 0}}}})
+			body, err := record.Encode("bank-a", map[int]any{1: nonce, 2: []any{[]any{"press-1", 3, 0x10, 2, int64(evidencetest.Start), 0, []byte{0, data, 1, 0}}}})
 			if err != nil {
 				t.Error(err)
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -280,7 +281,7 @@ func TestForgedDeliveryAheadMakesNoHole(t *testing.T) {
 func withAnchor(t *testing.T, s *evidencetest.Stream, n uint64) []byte {
 	t.Helper()
 	a := anchorAt(t, s, n)
-	b, err := evidence.FilterDelivery(nil, s.Deliveries[n], evidence.Granted("", []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing}), &a)
+	b, err := evidence.FilterDelivery(nil, s.Deliveries[n], record.Granted("", []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing}), &a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +294,7 @@ func TestLossWithAnchorIsAcceptedAndNamed(t *testing.T) {
 	d.take(s, s.Deliveries[:4]...)
 	wrong := anchorAt(t, s, 10)
 	wrong.Hashes[0][0] ^= 1
-	b, err := evidence.FilterDelivery(nil, s.Deliveries[10], evidence.Granted("", nil), &wrong)
+	b, err := evidence.FilterDelivery(nil, s.Deliveries[10], record.Granted("", nil), &wrong)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // world holds what all logs of an agreement run share.
@@ -125,7 +126,7 @@ func (b *box) leaf() {
 
 func (b *box) record() {
 	types := []evidence.LeafType{evidence.ConsentLeaf, evidence.DeclarationLeaf, evidence.ReceiptLeaf, evidence.CommissioningLeaf, evidence.AnswerLeaf}
-	body, err := evidence.EncodeRecord([]string{"", "bank-a", "bank-b"}[b.rnd.IntN(3)], b.content(0))
+	body, err := record.Encode([]string{"", "bank-a", "bank-b"}[b.rnd.IntN(3)], b.content(0))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -320,7 +321,7 @@ func (m *mischief) receive() {
 	}
 	granted := func(evidence.RawBlock) bool { return true }
 	if rnd.IntN(4) == 0 {
-		granted = evidence.Granted("bank-a", []evidence.Channel{1, 6})
+		granted = record.Granted("bank-a", []evidence.Channel{1, 6})
 	}
 	for n := from; n < len(m.box.deliveries); n++ {
 		var anchor *evidence.Anchor

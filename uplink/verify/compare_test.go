@@ -7,6 +7,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // shareOf is a bundle of a stream as a lender got it.
@@ -25,7 +26,7 @@ func shareOf(t *testing.T, s *evidencetest.Stream, anchors []evidence.Anchor, lo
 	for _, d := range s.Deliveries[lo : hi+1] {
 		var share []byte
 		if err == nil {
-			share, err = evidence.FilterDelivery(nil, d, evidence.Granted("", channels), nil)
+			share, err = evidence.FilterDelivery(nil, d, record.Granted("", channels), nil)
 		}
 		if err == nil {
 			err = w.Append(share)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
 )
 
@@ -77,9 +78,9 @@ func (rs *Receipts) take(block []byte, log evidence.LogID, lenders []evidence.Pu
 	if block == nil {
 		return
 	}
-	record, err := evidence.ParseRecord(block)
+	rec, err := record.Parse(block)
 	var raw []byte
-	if err != nil || record.Decode(&raw) != nil {
+	if err != nil || rec.Decode(&raw) != nil {
 		return
 	}
 	for _, key := range lenders {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // A history is one log as its box made it, with what only the box knows.
@@ -94,7 +95,7 @@ func tell(t testing.TB, keys [3]evidence.Signer, start int64, shift int) *histor
 		k++
 	}
 	record := func(typ evidence.LeafType, lender string, content any) {
-		body, err := evidence.EncodeRecord(lender, content)
+		body, err := record.Encode(lender, content)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +219,7 @@ func feeds(t testing.TB, suite evidence.Suite, without string) []*feed {
 	return []*feed{
 		newFeed(t, hs, "everything", without, all, hs.own.metas[0]),
 		newFeed(t, hs, "everything, from the newest meta", without, all, last),
-		newFeed(t, hs, "bank-a, energy", without, evidence.Granted("bank-a", []evidence.Channel{evidence.Energy}), hs.own.metas[0]),
+		newFeed(t, hs, "bank-a, energy", without, record.Granted("bank-a", []evidence.Channel{evidence.Energy}), hs.own.metas[0]),
 		newFeed(t, hs, "everything, no meta", without, all, nil),
 	}
 }

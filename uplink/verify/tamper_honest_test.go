@@ -13,6 +13,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // An honestBox keeps a log through everything that happens to one that nobody attacks:
@@ -147,7 +148,7 @@ func (b *honestBox) step() {
 		b.skew += b.r.Int64N(8e6) - 4e6
 		b.flush(b.w.Step(b.point(), before, b.now+b.skew))
 	case p < 34:
-		body, err := evidence.EncodeRecord([]string{"", "bank-a", "bank-b"}[b.r.IntN(3)], map[int]any{1: b.r.Uint64()})
+		body, err := record.Encode([]string{"", "bank-a", "bank-b"}[b.r.IntN(3)], map[int]any{1: b.r.Uint64()})
 		b.err = errors.Join(b.err, err)
 		b.flush(b.w.Record(b.point(), []evidence.LeafType{evidence.ConsentLeaf, evidence.DeclarationLeaf, evidence.ReceiptLeaf}[b.r.IntN(3)], body))
 	case p < 36:
@@ -276,7 +277,7 @@ func (l *honestLender) receive(n int, anchored bool) error {
 	if anchored {
 		anchor = &l.box.anchors[n]
 	}
-	d, err := evidence.FilterDelivery(nil, l.box.leaves[n], evidence.Granted("bank-a", l.channels), anchor)
+	d, err := evidence.FilterDelivery(nil, l.box.leaves[n], record.Granted("bank-a", l.channels), anchor)
 	if err != nil {
 		return err
 	}

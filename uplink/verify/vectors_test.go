@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 var update = flag.Bool("update", false, "write the vectors anew")
@@ -227,7 +228,7 @@ func makeVectors(t *testing.T) []vector {
 	foreign := evidencetest.NewStream(t, 2, 2)
 
 	filter := func(n int, anchor *evidence.Anchor, granted ...evidence.Channel) []byte {
-		out, err := evidence.FilterDelivery(nil, s.Deliveries[n], evidence.Granted("", granted), anchor)
+		out, err := evidence.FilterDelivery(nil, s.Deliveries[n], record.Granted("", granted), anchor)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // The fewest requests each profile's readable ranges allow for what it reads by
@@ -279,10 +280,10 @@ func TestChannelWords(t *testing.T) {
 		}
 		seen[ch] = true
 	}
-	if keep := evidence.Granted("bank-a", Channels(configs.AllChannels())); keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
+	if keep := record.Granted("bank-a", Channels(configs.AllChannels())); keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
 		t.Error("a lender that is granted all the usual channels gets raw frames")
 	}
-	if keep := evidence.Granted("bank-a", Channels([]configs.Channel{configs.RawFrames})); !keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
+	if keep := record.Granted("bank-a", Channels([]configs.Channel{configs.RawFrames})); !keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
 		t.Error("a lender that is granted raw frames does not get them")
 	}
 }

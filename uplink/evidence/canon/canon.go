@@ -14,6 +14,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/big"
 	"sync"
 
 	"github.com/fxamacker/cbor/v2"
@@ -31,6 +32,9 @@ func (e *FormatError) Error() string { return e.Where + ": " + e.Why }
 func Malformed(where, format string, args ...any) error {
 	return &FormatError{Where: where, Why: fmt.Sprintf(format, args...)}
 }
+
+// Raw is an item that is kept as it came.
+type Raw = cbor.RawMessage
 
 // codecs are the one way to write CBOR and the strict, bounded way to read it.
 // lenient only skips unknown keys.
@@ -91,6 +95,45 @@ func Check(where string, b []byte, v any) error {
 		return Malformed(where, "not in canonical form")
 	}
 	return nil
+}
+
+// CheckAny reports an error unless b is one item in its one form, and holds
+// nothing but integers of 64 bits, strings, false, true, null, lists, and maps
+// whose keys are integers or strings.
+func CheckAny(where string, b []byte) error {
+	var v any
+	if err := Unmarshal(where, b, &v); err != nil {
+		return err
+	}
+	if !plain(v) {
+		return Malformed(where, "holds other than 64-bit integers, strings, false, true, null, lists and maps")
+	}
+	return Check(where, b, v)
+}
+
+func plain(v any) bool {
+	switch v := v.(type) {
+	case float64, cbor.SimpleValue, big.Int:
+		return false
+	case []any:
+		for _, e := range v {
+			if !plain(e) {
+				return false
+			}
+		}
+	case map[any]any:
+		for k, e := range v {
+			switch k.(type) {
+			case uint64, int64, string, cbor.ByteString:
+			default:
+				return false
+			}
+			if !plain(e) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Major types (RFC 8949 section 3.1).

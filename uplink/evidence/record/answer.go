@@ -1,6 +1,9 @@
-package evidence
+package record
 
-import "github.com/tallystick/tallystick/uplink/evidence/canon"
+import (
+	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
+)
 
 // Answer is the content of an answer record (RECORDS.md): what a box read for a
 // challenge.
@@ -11,15 +14,15 @@ type Answer struct {
 
 // RegisterAnswer is what came of one read.
 type RegisterAnswer struct {
-	RegisterRead
+	evidence.RegisterRead
 	At   int64 // Unix ms by the box's clock
-	Code Code
+	Code evidence.Code
 	Data []byte // as on the wire: two bytes a register, big-endian, or packed bits; empty unless Code is OK
 }
 
 // Registers are the numbers in Data, nil for coils and discrete inputs.
 func (a *RegisterAnswer) Registers() []uint16 {
-	if a.Table != HoldingRegisters && a.Table != InputRegisters {
+	if a.Table != evidence.HoldingRegisters && a.Table != evidence.InputRegisters {
 		return nil
 	}
 	rs := make([]uint16, len(a.Data)/2)
@@ -33,11 +36,11 @@ func (a *RegisterAnswer) Registers() []uint16 {
 type wireRegisterAnswer struct {
 	_       struct{} `cbor:",toarray"`
 	Meter   string
-	Table   RegisterTable
+	Table   evidence.RegisterTable
 	Address uint64
 	Count   uint64
 	At      int64
-	Code    Code
+	Code    evidence.Code
 	Data    []byte
 }
 
@@ -46,7 +49,7 @@ type wireAnswer struct {
 	Reads []wireRegisterAnswer `cbor:"2,keyasint"`
 }
 
-// Content is what EncodeRecord takes.
+// Content is what Encode takes.
 func (a *Answer) Content() any {
 	w := wireAnswer{Nonce: a.Nonce, Reads: make([]wireRegisterAnswer, len(a.Reads))}
 	for i, g := range a.Reads {
@@ -62,12 +65,12 @@ func (r *Record) Answer() (Answer, error) {
 	if err := r.Decode(&w); err != nil {
 		return Answer{}, err
 	}
-	if len(w.Reads) == 0 || len(w.Reads) > MaxReads {
-		return Answer{}, canon.Malformed(where, "%d reads, want 1 to %d", len(w.Reads), MaxReads)
+	if len(w.Reads) == 0 || len(w.Reads) > evidence.MaxReads {
+		return Answer{}, canon.Malformed(where, "%d reads, want 1 to %d", len(w.Reads), evidence.MaxReads)
 	}
 	a := Answer{Nonce: w.Nonce}
 	for _, e := range w.Reads {
-		g := RegisterAnswer{RegisterRead: RegisterRead{Meter: e.Meter, Table: e.Table, Address: e.Address, Count: e.Count}, At: e.At, Code: e.Code, Data: e.Data}
+		g := RegisterAnswer{RegisterRead: evidence.RegisterRead{Meter: e.Meter, Table: e.Table, Address: e.Address, Count: e.Count}, At: e.At, Code: e.Code, Data: e.Data}
 		if err := g.validate(); err != nil {
 			return Answer{}, err
 		}
@@ -79,17 +82,17 @@ func (r *Record) Answer() (Answer, error) {
 // validate refuses data that are not as long as what was asked for.
 func (a *RegisterAnswer) validate() error {
 	const where = "answer"
-	if err := a.RegisterRead.validate(where); err != nil {
+	if err := a.RegisterRead.Validate(); err != nil {
 		return err
 	}
 	want := 2 * a.Count
-	if a.Table == Coils || a.Table == DiscreteInputs {
+	if a.Table == evidence.Coils || a.Table == evidence.DiscreteInputs {
 		want = (a.Count + 7) / 8
 	}
-	if a.Code != OK {
+	if a.Code != evidence.OK {
 		want = 0
 	}
-	if a.At < 0 || a.Code > lastCode || uint64(len(a.Data)) != want {
+	if a.At < 0 || !a.Code.Known() || uint64(len(a.Data)) != want {
 		return canon.Malformed(where, "code %d with %d bytes for %d of table %d, want %d", a.Code, len(a.Data), a.Count, a.Table, want)
 	}
 	return nil

@@ -1,22 +1,30 @@
-package evidence
+package record_test
 
 import (
 	"bytes"
 	"testing"
+
+	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
-func recordBlock(t *testing.T, body []byte) []byte {
+func recordBlock(t testing.TB, body []byte) []byte {
 	t.Helper()
-	return appendBlock(nil, [16]byte{1}, Records, 3, body)
+	b := canon.AppendHead(nil, canon.Array, 4)
+	b = canon.AppendBytes(b, make([]byte, 16))
+	b = canon.AppendHead(b, canon.Uint, uint64(evidence.Records))
+	b = canon.AppendHead(b, canon.Uint, 3)
+	return canon.AppendBytes(b, body)
 }
 
 func TestRecordComesBack(t *testing.T) {
 	content := map[int]any{1: "grant", 2: uint64(7), 3: []byte{1, 2}}
-	body, err := EncodeRecord("bank-a", content)
+	body, err := record.Encode("bank-a", content)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := ParseRecord(recordBlock(t, body))
+	r, err := record.Parse(recordBlock(t, body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,17 +46,17 @@ func TestRecordHasOneForm(t *testing.T) {
 		"trailing":         {0xa2, 0x01, 0x60, 0x02, 0x00, 0x00},
 		"indefinite":       {0xa2, 0x01, 0x60, 0x02, 0x9f, 0xff},
 	} {
-		if r, err := ParseRecord(recordBlock(t, body)); err == nil {
+		if r, err := record.Parse(recordBlock(t, body)); err == nil {
 			t.Errorf("%s: accepted as %+v", name, r)
 		}
 	}
 }
 
 func FuzzRecord(f *testing.F) {
-	body, _ := EncodeRecord("bank-a", []any{1, "x", []byte{2}})
-	f.Add(appendBlock(nil, [16]byte{}, Records, 0, body))
+	body, _ := record.Encode("bank-a", []any{1, "x", []byte{2}})
+	f.Add(recordBlock(f, body))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := ParseRecord(b)
+		r, err := record.Parse(b)
 		if err != nil {
 			return
 		}

@@ -1,6 +1,9 @@
-package evidence
+package record
 
-import "github.com/tallystick/tallystick/uplink/evidence/canon"
+import (
+	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
+)
 
 // Declaration is the content of a declaration leaf (RECORDS.md): what the factory
 // says before the fact. It counts only from its own leaf index on.
@@ -58,10 +61,10 @@ func (d *Declaration) Validate() error {
 	switch {
 	case d.Kind < firstDeclaration || d.Kind > lastDeclaration:
 		return canon.Malformed(where, "kind %d, want 1 to 7", d.Kind)
-	case !instant(d.Made) || !instant(d.From) || !instant(d.To) || d.To < d.From:
+	case !evidence.ValidTime(d.Made) || !evidence.ValidTime(d.From) || !evidence.ValidTime(d.To) || d.To < d.From:
 		return canon.Malformed(where, "made at %d, from %d to %d", d.Made, d.From, d.To)
-	case d.Text == "" || !recordText(d.Text) || len(d.Meter) > MaxText || !text(d.Meter):
-		return canon.Malformed(where, "a text of %d bytes, want 1 to %d, or a meter's name of %d", len(d.Text), MaxRecordText, len(d.Meter))
+	case d.Text == "" || !validText(d.Text) || len(d.Meter) > MaxText || !evidence.ValidText(d.Meter):
+		return canon.Malformed(where, "a text of %d bytes, want 1 to %d, or a meter's name of %d", len(d.Text), MaxText, len(d.Meter))
 	case d.Kind.Exchange() != (d.Meter != "") || d.Kind.Exchange() != readings || !readings && (d.Old != nil || d.New != nil):
 		return canon.Malformed(where, "an exchange names its meter and both readings, and nothing else does")
 	}

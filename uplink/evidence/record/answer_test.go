@@ -1,4 +1,4 @@
-package evidence_test
+package record_test
 
 import (
 	"reflect"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // read is one entry of an answer as a box writes it.
@@ -17,7 +18,7 @@ func read(table, address, count, code uint64, data []byte) []any {
 func answerBlock(t testing.TB, reads ...any) []byte {
 	t.Helper()
 	s := evidencetest.NewStream(t, 1, 0)
-	body, err := evidence.EncodeRecord("bank-a", map[int]any{1: [16]byte{7}, 2: reads})
+	body, err := record.Encode("bank-a", map[int]any{1: [16]byte{7}, 2: reads})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,8 +30,8 @@ func answerBlock(t testing.TB, reads ...any) []byte {
 }
 
 func TestAnswer(t *testing.T) {
-	decode := func(reads ...any) (evidence.Answer, error) {
-		r, err := evidence.ParseRecord(answerBlock(t, reads...))
+	decode := func(reads ...any) (record.Answer, error) {
+		r, err := record.Parse(answerBlock(t, reads...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +72,7 @@ func TestAnswer(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	f.Add(answerBlock(f, read(3, 0x10, 1, 0, []byte{1, 2}), read(1, 0, 3, 5, nil)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := evidence.ParseRecord(b)
+		r, err := record.Parse(b)
 		if err != nil {
 			return
 		}
@@ -86,21 +87,4 @@ func FuzzAnswer(f *testing.F) {
 			a.Reads[i].Registers()
 		}
 	})
-}
-
-func TestUnverifiedReceipt(t *testing.T) {
-	b, err := evidence.SignReceipt(evidencetest.Signer(9), evidence.Receipt{N: 7, Root: evidence.Hash{1}, ReceivedAt: 5, Status: "ok"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r, err := evidence.UnverifiedReceipt(b); err != nil || r.N != 7 || r.ReceivedAt != 5 {
-		t.Errorf("%+v, %v", r, err)
-	}
-	c, err := evidence.SignReplay(evidencetest.Signer(9), evidence.Replay{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r, err := evidence.UnverifiedReceipt(c); err == nil {
-		t.Errorf("a request passes for a receipt: %+v", r)
-	}
 }
