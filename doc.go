@@ -20,7 +20,7 @@
 //	agent/judge       marks what cannot be, and says what happened
 //	uplink/evidence   the signed format: its SPEC.md is the contract with lenders;
 //	                  in it canon is how bytes are written, record what consents,
-//	                  declarations and answers say
+//	                  declarations and answers say, bundle a log in a file
 //	buffer            the append-only log the box may lose nothing from
 //	uplink            ships from the log until the lender's receipt says it has it
 //	uplink/mqtt       the connection

@@ -34,12 +34,13 @@ var may = map[string][]string{
 	"buffer/vfs/crashfs": {"buffer/vfs"},
 	"uplink":             {"uplink/evidence", "uplink/evidence/record"},
 	"uplink/evidence":    {"uplink/custody/suite", "uplink/evidence/canon"},
-	"uplink/verify":      {"uplink/custody/counter", "uplink/evidence", "uplink/evidence/canon", "uplink/evidence/record", "uplink/witness/checkpoint"},
+	"uplink/verify":      {"uplink/custody/counter", "uplink/evidence", "uplink/evidence/bundle", "uplink/evidence/canon", "uplink/evidence/record", "uplink/witness/checkpoint"},
 	"uplink/report":      {"uplink/evidence", "uplink/evidence/record", "uplink/verify"},
 	// Fixed keys and streams for the tests of everybody behind the format.
 	"uplink/evidence/evidencetest": {"uplink/custody/suite", "uplink/evidence", "uplink/evidence/record"},
 	"uplink/evidence/canon":        {}, // how bytes are written, whatever they mean
 	"uplink/evidence/record":       {"uplink/evidence", "uplink/evidence/canon"},
+	"uplink/evidence/bundle":       {"uplink/evidence", "uplink/evidence/canon"},
 	"uplink/mqtt":                  {},
 	"uplink/keyfile":               {"uplink/custody/suite"}, // both ends keep a key
 	"uplink/custody":               {"uplink/custody/suite", "uplink/evidence", "uplink/keyfile"},
@@ -51,7 +52,7 @@ var may = map[string][]string{
 	"uplink/lender":                {"uplink", "uplink/*"},
 	"uplink/witness":               {"buffer/vfs", "uplink/witness/checkpoint"}, // the disk, and one that crashes
 	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
-	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence", "uplink/evidence/record"},
+	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence", "uplink/evidence/*"},
 	"agent/aggregate":              {"uplink/evidence"},
 	"agent/identity":               {"uplink/custody", "uplink/evidence", "uplink/keyfile"},
 	"agent/judge":                  {"drivers"},

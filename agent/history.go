@@ -9,6 +9,7 @@ import (
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 )
 
 // ErrNoHistory says a directory holds no history yet.
@@ -90,7 +91,7 @@ func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(at int64) f
 	if err != nil {
 		return err
 	}
-	header := evidence.BundleHeader{Log: h.LogID(), Lo: lo, Hi: hi, Meta: meta}
+	header := bundle.Header{Log: h.LogID(), Lo: lo, Hi: hi, Meta: meta}
 	if lo > 0 {
 		a, err := anchorAt(h.log, lo)
 		if err != nil {
@@ -98,7 +99,7 @@ func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(at int64) f
 		}
 		header.Anchor = &a
 	}
-	b, err := evidence.NewBundleWriter(w, header)
+	b, err := bundle.NewWriter(w, header)
 	if err != nil {
 		return err
 	}

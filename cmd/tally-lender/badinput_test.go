@@ -15,7 +15,7 @@ import (
 // read, is said to be so in one sentence that names the file, with what to do.
 func TestVerifyOfAnything(t *testing.T) {
 	dir := t.TempDir()
-	good, key := bundle(t, func(ds [][]byte) [][]byte { return ds })
+	good, key := bundleOf(t, func(ds [][]byte) [][]byte { return ds })
 	whole, err := os.ReadFile(good)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestVerifyOfAnything(t *testing.T) {
 // read in the memory of a few of them.
 func TestVerifyMemory(t *testing.T) {
 	const item, items = 4 << 20, 256 // evidence.MaxDelivery; 1 GiB
-	good, key := bundle(t, func(ds [][]byte) [][]byte { return ds[:0] })
+	good, key := bundleOf(t, func(ds [][]byte) [][]byte { return ds[:0] })
 	f, err := os.OpenFile(good, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -59,7 +60,7 @@ func framed(t *testing.T, volts int64, said string, edit func(p *evidence.Meter)
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	bw, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: w.LogID(), Hi: 1, Meta: w.Meta()})
+	bw, err := bundle.NewWriter(&b, bundle.Header{Log: w.LogID(), Hi: 1, Meta: w.Meta()})
 	for _, d := range [][]byte{genesis, window} {
 		if err == nil {
 			err = bw.Append(d)
@@ -130,7 +131,7 @@ func TestRedecodeNeedsAVerifiedBundle(t *testing.T) {
 	if exit, _, stderr := command("redecode", file); exit != 0 || !strings.Contains(stderr, "ed25519:") {
 		t.Errorf("exit %d; want the assumed key named\n%s", exit, stderr)
 	}
-	honest, _ := bundle(t, func(ds [][]byte) [][]byte { return ds }) // of a site without raw frames
+	honest, _ := bundleOf(t, func(ds [][]byte) [][]byte { return ds }) // of a site without raw frames
 	if exit, _, stderr := command("redecode", honest); exit != 1 || !strings.Contains(stderr, "not switched on") {
 		t.Errorf("exit %d, %s", exit, stderr)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
@@ -21,7 +22,7 @@ func fileOf(t *testing.T, s *evidencetest.Stream) string {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	w, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: s.Writer.LogID(), Hi: uint64(len(s.Deliveries) - 1), Meta: meta.Raw()})
+	w, err := bundle.NewWriter(&b, bundle.Header{Log: s.Writer.LogID(), Hi: uint64(len(s.Deliveries) - 1), Meta: meta.Raw()})
 	for _, d := range s.Deliveries {
 		if err == nil {
 			err = w.Append(d)

@@ -12,6 +12,7 @@ import (
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -177,7 +178,7 @@ func blocksExported(t *testing.T, config string, leaves uint64, args ...string) 
 	if err != nil || sum.Verdict != verify.Verified || sum.Leaves != leaves {
 		t.Fatalf("%+v, %v", sum, err)
 	}
-	r, err := evidence.NewBundleReader(bytes.NewReader(b))
+	r, err := bundle.NewReader(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}

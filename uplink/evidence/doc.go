@@ -1,7 +1,7 @@
 // Package evidence is the signed format, both ends: what a box writes
 // (Writer) and the pieces a lender takes apart (ParseDelivery, DecodeBlock,
-// OpenReceipt, BundleReader). SPEC.md beside this file is normative; testdata
-// holds vectors a stranger can run.
+// OpenReceipt). SPEC.md beside this file is normative; testdata holds vectors a
+// stranger can run.
 //
 // Names carry the trust: everything called Unverified has been parsed and
 // nothing more. Package verify is the only place where it becomes a verdict.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -137,7 +138,7 @@ func (a *Asker) send(ctx context.Context, log evidence.LogID, request []byte) er
 // Replayed is what came of a request to send leaves again.
 type Replayed struct {
 	// Header opens the bundle of what came; it is zero when nothing did.
-	Header  evidence.BundleHeader
+	Header  bundle.Header
 	Leaves  uint64
 	Missing []verify.Range // of those asked for, ascending
 	Strange uint64         // messages on the topic that the box did not sign

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -120,7 +121,7 @@ func replayed(t *testing.T, b *boxSession, s *evidencetest.Stream, lo, hi uint64
 		t.Fatalf("%+v, %v", logs, err)
 	}
 	var items bytes.Buffer
-	got, err := a.Replay(t.Context(), logs[0], evidencetest.PublicKey(1), lo, hi, []evidence.Channel{evidence.Energy}, evidence.AppendTo(&items).Append)
+	got, err := a.Replay(t.Context(), logs[0], evidencetest.PublicKey(1), lo, hi, []evidence.Channel{evidence.Energy}, bundle.AppendTo(&items).Append)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +129,7 @@ func replayed(t *testing.T, b *boxSession, s *evidencetest.Stream, lo, hi uint64
 		return got, verify.Summary{}, nil
 	}
 	var file bytes.Buffer
-	if _, err := evidence.NewBundleWriter(&file, got.Header); err != nil {
+	if _, err := bundle.NewWriter(&file, got.Header); err != nil {
 		t.Fatal(err)
 	}
 	file.Write(items.Bytes())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -362,7 +363,7 @@ func TestForkKeepsBoth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proof, err := evidence.ParseFraudProof(file)
+	proof, err := bundle.ParseFraudProof(file)
 	if err != nil {
 		t.Fatal(err)
 	}

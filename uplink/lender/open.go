@@ -12,6 +12,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -56,9 +57,9 @@ func (l *Lender) openLog(box Box, id evidence.LogID) error {
 			a.close()
 		}
 	}()
-	header, err := evidence.NewBundleReader(file)
+	header, err := bundle.NewReader(file)
 	var format *canon.FormatError
-	if errors.Is(err, evidence.ErrNotBundle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &format) {
+	if errors.Is(err, bundle.ErrNotBundle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &format) {
 		return l.restart(b, err)
 	}
 	if err != nil {
@@ -150,7 +151,7 @@ func (b *boxLog) replay(first int64) error {
 	// A reader starts with a header; the one of this archive is put before
 	// the part that is to be read.
 	start := a.size
-	r, err := evidence.NewBundleReader(io.MultiReader(
+	r, err := bundle.NewReader(io.MultiReader(
 		io.NewSectionReader(a.file, 0, first), io.NewSectionReader(a.file, start, info.Size()-start)))
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -24,7 +25,7 @@ func factoryBundle(b *testing.B, suite evidence.Suite) (file []byte, key evidenc
 		b.Fatal(err)
 	}
 	var out bytes.Buffer
-	bw, err := evidence.NewBundleWriter(&out, evidence.BundleHeader{Log: w.LogID(), Hi: windows, Meta: w.Meta()})
+	bw, err := bundle.NewWriter(&out, bundle.Header{Log: w.LogID(), Hi: windows, Meta: w.Meta()})
 	if err == nil {
 		err = bw.Append(genesis)
 	}
@@ -73,7 +74,7 @@ func BenchmarkFloor(b *testing.B) {
 		b.Run(fmt.Sprintf("suite%d", suite), func(b *testing.B) {
 			file, key, readings := factoryBundle(b, suite)
 			var leaves []evidence.UnverifiedDelivery
-			br, err := evidence.NewBundleReader(bytes.NewReader(file))
+			br, err := bundle.NewReader(bytes.NewReader(file))
 			if err != nil {
 				b.Fatal(err)
 			}

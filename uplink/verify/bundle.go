@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
@@ -102,15 +103,15 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 
 // Bundle checks a `.tally` file from front to back in bounded memory. The
 // error is about reading r, or about a file that is no bundle
-// (evidence.ErrNotBundle, evidence.ErrVersion, *canon.FormatError for its
+// (bundle.ErrNotBundle, evidence.ErrVersion, *canon.FormatError for its
 // head); everything found in it is in the Summary. each, where not nil, sees
 // every result in order.
 func Bundle(r io.Reader, policy Policy, each func(Result)) (Summary, error) {
-	br, err := evidence.NewBundleReader(r)
+	br, err := bundle.NewReader(r)
 	if err != nil {
 		return Summary{}, err
 	}
-	b := bundle{header: br.Header(), policy: policy, each: each,
+	b := bundleCheck{header: br.Header(), policy: policy, each: each,
 		sum: Summary{Verdict: Verified, Grade: GradeA, Grades: map[Grade]uint64{}, Gaps: []Lost{}, Altered: []Fault{}, Forks: []Fault{},
 			Reasons: []Reason{}, Assumptions: []Reason{}}}
 	b.sum.Log = b.header.Log
@@ -125,9 +126,9 @@ func Bundle(r io.Reader, policy Policy, each func(Result)) (Summary, error) {
 	return b.sum, nil
 }
 
-// bundle is one check under way.
-type bundle struct {
-	header evidence.BundleHeader
+// bundleCheck is one check under way.
+type bundleCheck struct {
+	header bundle.Header
 	policy Policy
 	each   func(Result)
 	v      *Verifier
@@ -136,12 +137,12 @@ type bundle struct {
 	notBefore time.Time // by Policy.Times, of the delivery under way
 }
 
-func (b *bundle) fault(v Verdict, code string, args ...any) {
+func (b *bundleCheck) fault(v Verdict, code string, args ...any) {
 	b.sum.Verdict = Worst(b.sum.Verdict, v)
 	b.reason(newReason(code, args...))
 }
 
-func (b *bundle) reason(r Reason) {
+func (b *bundleCheck) reason(r Reason) {
 	for _, have := range b.sum.Reasons {
 		if have.Code == r.Code {
 			return
@@ -151,7 +152,7 @@ func (b *bundle) reason(r Reason) {
 }
 
 // begin settles the key and the signed leaves of the header.
-func (b *bundle) begin() bool {
+func (b *bundleCheck) begin() bool {
 	meta, err := b.header.Meta.Parse()
 	if err != nil {
 		b.fault(Unreadable, "header", err.Error())
@@ -182,7 +183,7 @@ func (b *bundle) begin() bool {
 }
 
 // assume states what has to be taken for granted.
-func (b *bundle) assume(meta *evidence.UnverifiedMeta) {
+func (b *bundleCheck) assume(meta *evidence.UnverifiedMeta) {
 	record := meta.Genesis.Manifest.Genesis.Key
 	if n := len(meta.Rotations); n > 0 {
 		record = meta.Rotations[n-1].Manifest.Rotation.Key
@@ -198,14 +199,14 @@ func (b *bundle) assume(meta *evidence.UnverifiedMeta) {
 
 // issued says when a nonce was given out, by a receipt or by the caller's own
 // note about the leaf under way.
-func (b *bundle) issued(h evidence.NonceHash) (time.Time, bool) {
+func (b *bundleCheck) issued(h evidence.NonceHash) (time.Time, bool) {
 	if at, ok := b.policy.Receipts.issued(h); ok {
 		return at, true
 	}
 	return b.notBefore, !b.notBefore.IsZero()
 }
 
-func (b *bundle) deliveries(br *evidence.BundleReader) error {
+func (b *bundleCheck) deliveries(br *bundle.Reader) error {
 	for first := true; ; first = false {
 		at := br.Offset()
 		item, err := br.Next()
@@ -231,7 +232,7 @@ func (b *bundle) deliveries(br *evidence.BundleReader) error {
 }
 
 // delivery judges the next one; err is why it could not be parsed.
-func (b *bundle) delivery(d *evidence.UnverifiedDelivery, err error, first bool) {
+func (b *bundleCheck) delivery(d *evidence.UnverifiedDelivery, err error, first bool) {
 	received := b.received(d.Manifest.N)
 	res := b.v.run(d, err, received, b.v.leafChecks, b.v.blockChecks)
 	b.confirmations(&res)
@@ -267,7 +268,7 @@ func (b *bundle) delivery(d *evidence.UnverifiedDelivery, err error, first bool)
 // confirmations compares what others have signed about the leaves before this
 // one with the root it is signed over. A checkpoint is the box's own word, so
 // that another root in it is a fork; a receipt is the lender's.
-func (b *bundle) confirmations(res *Result) {
+func (b *bundleCheck) confirmations(res *Result) {
 	if !res.Verdict.Accepted() {
 		return
 	}
@@ -282,7 +283,7 @@ func (b *bundle) confirmations(res *Result) {
 
 // received is when a delivery had arrived at the latest, by whoever knows it
 // best; zero when nobody does. It notes when it was made at the earliest.
-func (b *bundle) received(n uint64) (at time.Time) {
+func (b *bundleCheck) received(n uint64) (at time.Time) {
 	b.notBefore = time.Time{}
 	if b.policy.Times != nil {
 		at, b.notBefore = b.policy.Times(n)
@@ -293,7 +294,7 @@ func (b *bundle) received(n uint64) (at time.Time) {
 	return at
 }
 
-func (b *bundle) accepted(res Result) {
+func (b *bundleCheck) accepted(res Result) {
 	if b.sum.Leaves == 0 {
 		b.sum.Lo = res.N
 	}
@@ -318,7 +319,7 @@ func (b *bundle) accepted(res Result) {
 	}
 }
 
-func (b *bundle) refused(res Result) {
+func (b *bundleCheck) refused(res Result) {
 	b.sum.Grade = GradeX
 	b.sum.Faults++
 	b.sum.Grades[GradeX]++
@@ -331,14 +332,14 @@ func (b *bundle) refused(res Result) {
 	}
 }
 
-func (b *bundle) missing(lo, hi uint64) {
+func (b *bundleCheck) missing(lo, hi uint64) {
 	if len(b.sum.Gaps) < listed {
 		b.sum.Gaps = append(b.sum.Gaps, Lost{Range: Range{Lo: lo, Hi: hi}, Reason: "not declared"})
 	}
 }
 
 // finish compares where the file ended with what its head announced.
-func (b *bundle) finish() {
+func (b *bundleCheck) finish() {
 	next := max(b.v.N(), b.header.Lo)
 	switch {
 	case b.header.Open:

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
@@ -46,7 +47,7 @@ const mostReceipts = 1 << 19
 // believed have signed about the log of the bundle. Errors are those of the
 // reader and of the bundle's head.
 func CollectReceipts(r io.Reader, who Believed) (*Receipts, error) {
-	br, err := evidence.NewBundleReader(r)
+	br, err := bundle.NewReader(r)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +107,7 @@ func (rs *Receipts) given(nonce []byte, at int64) {
 }
 
 // checkpointKey is the key that signs the checkpoints of a bundle's log.
-func checkpointKey(h evidence.BundleHeader) []note.Verifier {
+func checkpointKey(h bundle.Header) []note.Verifier {
 	genesis, err := evidence.ParseLeaf(h.Genesis)
 	if err != nil || genesis.Manifest.Genesis == nil || genesis.Manifest.Genesis.Checkpoint == nil {
 		return nil

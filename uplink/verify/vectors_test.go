@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
@@ -150,7 +151,7 @@ func class(err error) string {
 		return "newer-version"
 	case errors.Is(err, ErrWrongKey):
 		return "wrong-key"
-	case errors.Is(err, evidence.ErrNotBundle):
+	case errors.Is(err, bundle.ErrNotBundle):
 		return "not-a-bundle"
 	case errors.As(err, &format):
 		return "format"

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
 )
@@ -66,7 +67,7 @@ func witnessed(t *testing.T, edit func(*checkpoint.Checkpoint)) (s *evidencetest
 	if policy, err = checkpoint.ParsePolicy([]byte(rules + "group both 2 w0 w1\nquorum both\n")); err != nil {
 		t.Fatal(err)
 	}
-	st, err := policy.Evaluate(msg, checkpointKey(evidence.BundleHeader{Log: w.LogID(), Meta: w.Meta()})...)
+	st, err := policy.Evaluate(msg, checkpointKey(bundle.Header{Log: w.LogID(), Meta: w.Meta()})...)
 	if err != nil || !st.Met {
 		t.Fatalf("%+v, %v", st, err)
 	}

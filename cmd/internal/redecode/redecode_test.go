@@ -20,6 +20,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -152,9 +153,9 @@ func record(t testing.TB, site *configs.Site, d time.Duration, rawFrames bool) [
 }
 
 // redecode checks a bundle under whatever key it names.
-func redecode(t testing.TB, bundle []byte, lib *profile.Library, only ...string) []*Meter {
+func redecode(t testing.TB, file []byte, lib *profile.Library, only ...string) []*Meter {
 	t.Helper()
-	br, err := evidence.NewBundleReader(bytes.NewReader(bundle))
+	br, err := bundle.NewReader(bytes.NewReader(file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func redecode(t testing.TB, bundle []byte, lib *profile.Library, only ...string)
 	}
 	d := New(lib, only)
 	policy := verify.Policy{Pinned: []evidence.PublicKey{genesis.Manifest.Genesis.Key.Key()}}
-	sum, err := verify.Bundle(bytes.NewReader(bundle), policy, func(r verify.Result) { d.Add(&r) })
+	sum, err := verify.Bundle(bytes.NewReader(file), policy, func(r verify.Result) { d.Add(&r) })
 	if err != nil || sum.Verdict != verify.Verified {
 		t.Fatalf("%v, %v %v", err, sum.Verdict, sum.Reasons)
 	}
@@ -247,9 +248,9 @@ func TestMeterWithHoles(t *testing.T) {
 
 // resigned is a bundle with every window sealed anew under another key, its
 // samples and frames as edit leaves them. Only a test can do that.
-func resigned(t *testing.T, bundle []byte, edit func(n uint64, dict *evidence.Dictionary, data map[evidence.Channel][]evidence.Samples)) []byte {
+func resigned(t *testing.T, file []byte, edit func(n uint64, dict *evidence.Dictionary, data map[evidence.Channel][]evidence.Samples)) []byte {
 	t.Helper()
-	br, err := evidence.NewBundleReader(bytes.NewReader(bundle))
+	br, err := bundle.NewReader(bytes.NewReader(file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +303,7 @@ func resigned(t *testing.T, bundle []byte, edit func(n uint64, dict *evidence.Di
 		out = append(out, bytes.Clone(sealed))
 	}
 	var b bytes.Buffer
-	bw, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: w.LogID(), Hi: uint64(len(out) - 1), Meta: w.Meta()})
+	bw, err := bundle.NewWriter(&b, bundle.Header{Log: w.LogID(), Hi: uint64(len(out) - 1), Meta: w.Meta()})
 	for _, d := range out {
 		if err == nil {
 			err = bw.Append(d)
@@ -335,16 +336,16 @@ func column(t *testing.T, dict *evidence.Dictionary, meter, quantity string) (ch
 // with the reason.
 func TestWhatIsFound(t *testing.T) {
 	t.Parallel()
-	bundle := record(t, start(t, devices()[:3]), 800*time.Millisecond, true)
+	file := record(t, start(t, devices()[:3]), 800*time.Millisecond, true)
 	none := func(uint64, *evidence.Dictionary, map[evidence.Channel][]evidence.Samples) {}
-	honest := redecode(t, resigned(t, bundle, none), builtin(t))
+	honest := redecode(t, resigned(t, file, none), builtin(t))
 	for _, m := range honest {
 		if m.Equal == 0 || m.Different+m.NotCovered != 0 {
 			t.Fatalf("unchanged: %+v", m)
 		}
 	}
 	first := uint64(0)
-	changed := redecode(t, resigned(t, bundle, func(n uint64, dict *evidence.Dictionary, data map[evidence.Channel][]evidence.Samples) {
+	changed := redecode(t, resigned(t, file, func(n uint64, dict *evidence.Dictionary, data map[evidence.Channel][]evidence.Samples) {
 		ch, m, c := column(t, dict, "m01", "voltage_l2")
 		if data == nil || first != 0 {
 			return
@@ -420,7 +421,7 @@ func TestWhatIsFound(t *testing.T) {
 		}, code: "no-timing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ms := redecode(t, resigned(t, bundle, c.edit), builtin(t), "m01")
+			ms := redecode(t, resigned(t, file, c.edit), builtin(t), "m01")
 			if len(ms) != 1 || ms[0].Name != "m01" {
 				t.Fatalf("%d meters, want m01 alone", len(ms))
 			}

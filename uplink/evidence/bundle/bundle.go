@@ -1,4 +1,7 @@
-package evidence
+// Package bundle is evidence in files: a stretch of a log that anybody can check
+// with no network (`.tally`, SPEC.md section 10), and the proof that a log has
+// two histories (section 10.1).
+package bundle
 
 import (
 	"bufio"
@@ -7,42 +10,43 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
-// BundleHeader opens a `.tally` file. It is not signed: what it says is
-// checked against the signed leaves.
-type BundleHeader struct {
-	Log    LogID
-	Lo, Hi uint64  // leaf indexes held, both included
-	Open   bool    // Hi was not known when the header was written
-	Anchor *Anchor // state of the log before leaf Lo; nil exactly when Lo is 0
+// Header opens a `.tally` file. It is not signed: what it says is checked
+// against the signed leaves.
+type Header struct {
+	Log    evidence.LogID
+	Lo, Hi uint64           // leaf indexes held, both included
+	Open   bool             // Hi was not known when the header was written
+	Anchor *evidence.Anchor // state of the log before leaf Lo; nil exactly when Lo is 0
 	// Meta holds the dictionary in force at Lo and the rotations before it.
-	Meta
+	evidence.Meta
 }
 
-type wireBundleHeader struct {
-	Magic      string   `cbor:"1,keyasint"`
-	Version    uint64   `cbor:"2,keyasint"`
-	Log        LogID    `cbor:"3,keyasint"`
-	Lo         uint64   `cbor:"4,keyasint"`
-	Hi         *uint64  `cbor:"5,keyasint,omitempty"`
-	Anchor     *Anchor  `cbor:"6,keyasint,omitempty"`
-	Genesis    []byte   `cbor:"7,keyasint"`
-	Dictionary []byte   `cbor:"8,keyasint"`
-	Rotations  [][]byte `cbor:"9,keyasint,omitempty"`
+type wireHeader struct {
+	Magic      string           `cbor:"1,keyasint"`
+	Version    uint64           `cbor:"2,keyasint"`
+	Log        evidence.LogID   `cbor:"3,keyasint"`
+	Lo         uint64           `cbor:"4,keyasint"`
+	Hi         *uint64          `cbor:"5,keyasint,omitempty"`
+	Anchor     *evidence.Anchor `cbor:"6,keyasint,omitempty"`
+	Genesis    []byte           `cbor:"7,keyasint"`
+	Dictionary []byte           `cbor:"8,keyasint"`
+	Rotations  [][]byte         `cbor:"9,keyasint,omitempty"`
 }
 
 const (
-	bundleMagic   = "tally"
-	bundleVersion = 1
+	magic   = "tally"
+	version = 1
 )
 
 // ErrNotBundle says a file is something else than a .tally bundle.
 var ErrNotBundle = errors.New("not a Tallystick bundle (.tally)")
 
-func (h *BundleHeader) wire() wireBundleHeader {
-	w := wireBundleHeader{Magic: bundleMagic, Version: bundleVersion, Log: h.Log, Lo: h.Lo,
+func (h *Header) wire() wireHeader {
+	w := wireHeader{Magic: magic, Version: version, Log: h.Log, Lo: h.Lo,
 		Anchor: h.Anchor, Genesis: h.Genesis, Dictionary: h.Dictionary, Rotations: h.Rotations}
 	if !h.Open {
 		w.Hi = &h.Hi
@@ -50,7 +54,7 @@ func (h *BundleHeader) wire() wireBundleHeader {
 	return w
 }
 
-func (h *BundleHeader) validate() error {
+func (h *Header) validate() error {
 	switch {
 	case !h.Open && h.Hi < h.Lo:
 		return canon.Malformed("bundle header", "leaves %d to %d", h.Lo, h.Hi)
@@ -62,14 +66,14 @@ func (h *BundleHeader) validate() error {
 	return nil
 }
 
-// BundleWriter writes a bundle. Not safe for concurrent use.
-type BundleWriter struct {
+// Writer writes a bundle. Not safe for concurrent use.
+type Writer struct {
 	w    io.Writer
 	head []byte
 }
 
-// NewBundleWriter writes the header to w.
-func NewBundleWriter(w io.Writer, h BundleHeader) (*BundleWriter, error) {
+// NewWriter writes the header to w.
+func NewWriter(w io.Writer, h Header) (*Writer, error) {
 	if err := h.validate(); err != nil {
 		return nil, err
 	}
@@ -77,17 +81,17 @@ func NewBundleWriter(w io.Writer, h BundleHeader) (*BundleWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	bw := &BundleWriter{w: w}
+	bw := &Writer{w: w}
 	return bw, bw.Append(b)
 }
 
 // AppendTo continues a bundle whose header is already written.
-func AppendTo(w io.Writer) *BundleWriter { return &BundleWriter{w: w} }
+func AppendTo(w io.Writer) *Writer { return &Writer{w: w} }
 
 // Append writes one delivery, in two Writes. The caller keeps the order.
-func (w *BundleWriter) Append(delivery []byte) error {
-	if len(delivery) > MaxDelivery {
-		return canon.Malformed("bundle", "item of %d bytes, limit %d", len(delivery), MaxDelivery)
+func (w *Writer) Append(delivery []byte) error {
+	if len(delivery) > evidence.MaxDelivery {
+		return canon.Malformed("bundle", "item of %d bytes, limit %d", len(delivery), evidence.MaxDelivery)
 	}
 	w.head = canon.AppendHead(w.head[:0], canon.Bytes, uint64(len(delivery)))
 	if _, err := w.w.Write(w.head); err != nil {
@@ -97,21 +101,21 @@ func (w *BundleWriter) Append(delivery []byte) error {
 	return err
 }
 
-// BundleReader reads a bundle from front to back, holding one item at a time.
+// Reader reads a bundle from front to back, holding one item at a time.
 // Not safe for concurrent use.
-type BundleReader struct {
+type Reader struct {
 	r      *bufio.Reader
-	header BundleHeader
+	header Header
 	item   []byte
 	offset int64 // of the next item
 }
 
-// NewBundleReader reads the header: ErrNotBundle when r holds something else,
-// an error wrapping ErrVersion for a later format.
-func NewBundleReader(r io.Reader) (*BundleReader, error) {
-	br := &BundleReader{r: bufio.NewReaderSize(r, 64<<10)}
+// NewReader reads the header: ErrNotBundle when r holds something else,
+// an error wrapping evidence.ErrVersion for a later format.
+func NewReader(r io.Reader) (*Reader, error) {
+	br := &Reader{r: bufio.NewReaderSize(r, 64<<10)}
 	// The head of the item, of the map, key 1 and the magic: 14 bytes at most.
-	if start, err := br.r.Peek(14); !bytes.Contains(start, []byte("\x01\x65"+bundleMagic)) {
+	if start, err := br.r.Peek(14); !bytes.Contains(start, []byte("\x01\x65"+magic)) {
 		if err != nil && err != io.EOF {
 			return nil, err
 		}
@@ -127,16 +131,19 @@ func NewBundleReader(r io.Reader) (*BundleReader, error) {
 	var peek struct {
 		Version uint64 `cbor:"2,keyasint"`
 	}
-	if canon.Peek(b, &peek) == nil && peek.Version != bundleVersion {
-		return nil, fmt.Errorf("bundle format version %d, this is version %d: %w", peek.Version, bundleVersion, ErrVersion)
+	if canon.Peek(b, &peek) == nil && peek.Version != version {
+		return nil, fmt.Errorf("bundle format version %d, this is version %d: %w", peek.Version, version, evidence.ErrVersion)
 	}
-	var w wireBundleHeader
+	var w wireHeader
 	if err := canon.Unmarshal("bundle header", b, &w); err != nil {
 		return nil, err
 	}
 	h := &br.header
-	*h = BundleHeader{Log: w.Log, Lo: w.Lo, Hi: deref(w.Hi), Open: w.Hi == nil, Anchor: w.Anchor,
-		Meta: Meta{Genesis: w.Genesis, Dictionary: w.Dictionary, Rotations: w.Rotations}}
+	*h = Header{Log: w.Log, Lo: w.Lo, Open: w.Hi == nil, Anchor: w.Anchor,
+		Meta: evidence.Meta{Genesis: w.Genesis, Dictionary: w.Dictionary, Rotations: w.Rotations}}
+	if w.Hi != nil {
+		h.Hi = *w.Hi
+	}
 	if err := h.validate(); err != nil {
 		return nil, err
 	}
@@ -144,20 +151,20 @@ func NewBundleReader(r io.Reader) (*BundleReader, error) {
 }
 
 // Header returns what the file says it holds.
-func (r *BundleReader) Header() BundleHeader { return r.header }
+func (r *Reader) Header() Header { return r.header }
 
 // Offset is where in the file the next item starts.
-func (r *BundleReader) Offset() int64 { return r.offset }
+func (r *Reader) Offset() int64 { return r.offset }
 
 // Next returns the next delivery, valid until the following call; io.EOF
 // after the last one, io.ErrUnexpectedEOF inside one that is cut short.
-func (r *BundleReader) Next() ([]byte, error) {
+func (r *Reader) Next() ([]byte, error) {
 	peek, err := r.r.Peek(9)
 	if len(peek) == 0 {
 		return nil, err // io.EOF, or what the file system says
 	}
 	major, n, size := canon.ParseHead(peek)
-	if size == 0 || major != canon.Bytes || n > MaxDelivery {
+	if size == 0 || major != canon.Bytes || n > evidence.MaxDelivery {
 		if size == 0 && len(peek) < 9 && err == io.EOF {
 			return nil, io.ErrUnexpectedEOF
 		}

@@ -1,9 +1,10 @@
-package evidence
+package bundle
 
 import (
 	"bytes"
 	"fmt"
 
+	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
@@ -21,7 +22,7 @@ const fraudMagic = "tally-fraud"
 func (p *FraudProof) Encode() []byte {
 	b := canon.AppendHead(nil, canon.Array, 5)
 	b = append(canon.AppendHead(b, canon.Text, uint64(len(fraudMagic))), fraudMagic...)
-	b = canon.AppendHead(b, canon.Uint, bundleVersion)
+	b = canon.AppendHead(b, canon.Uint, version)
 	return canon.AppendBytes(canon.AppendBytes(canon.AppendBytes(b, p.Meta), p.A), p.B)
 }
 
@@ -37,8 +38,8 @@ func ParseFraudProof(b []byte) (FraudProof, error) {
 		return FraudProof{}, canon.Malformed(where, "does not begin like one")
 	}
 	r := canon.NewReader(where, b[2+len(fraudMagic):])
-	if v := r.Head(canon.Uint, "version"); r.Err() == nil && v != bundleVersion {
-		return FraudProof{}, fmt.Errorf("fraud proof of version %d, this is version %d: %w", v, bundleVersion, ErrVersion)
+	if v := r.Head(canon.Uint, "version"); r.Err() == nil && v != version {
+		return FraudProof{}, fmt.Errorf("fraud proof of version %d, this is version %d: %w", v, version, evidence.ErrVersion)
 	}
 	p := FraudProof{Meta: r.Bytes("meta message"), A: r.Bytes("first delivery"), B: r.Bytes("second delivery")}
 	return p, r.End()
