@@ -10,6 +10,7 @@ import (
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // ErrNoHistory says a directory holds no history yet.
@@ -146,7 +147,7 @@ func metaAt(log *buffer.Log, n uint64) (meta evidence.Meta, err error) {
 		return meta, err
 	}
 	if len(preamble) > 0 {
-		if meta, err = evidence.PreambleMeta(preamble); err != nil {
+		if meta, err = seal.Meta(preamble); err != nil {
 			return meta, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 const (
@@ -30,7 +31,7 @@ type ledger struct {
 	dir      string
 	log      *buffer.Log
 	journal  *buffer.Log
-	writer   *evidence.Writer
+	writer   *seal.Writer
 	source   *Source
 	totals   *totals
 	consents *consents
@@ -138,7 +139,7 @@ func segmentBytes(quota int64) int64 {
 // begin writes the genesis leaf of a new history, which says what became of the
 // one before.
 func (l *ledger) begin(s *Site, dict *evidence.Dictionary, prev *evidence.Previous) error {
-	w, genesis, err := evidence.NewWriter(s.Signer, s.Salt, evidence.Genesis{
+	w, genesis, err := seal.NewWriter(s.Signer, s.Salt, evidence.Genesis{
 		Event:         l.event(time.Now(), 0),
 		Dictionary:    *dict,
 		Commissioning: s.ConfigDigest,
@@ -160,7 +161,7 @@ func (l *ledger) resume(s *Site, p *past) error {
 	if err != nil {
 		return err
 	}
-	if l.writer, err = evidence.ResumeWriter(s.Signer, s.Salt, preamble); err != nil {
+	if l.writer, err = seal.Resume(s.Signer, s.Salt, preamble); err != nil {
 		return err
 	}
 	var rec []byte
@@ -297,7 +298,7 @@ func (l *ledger) event(start time.Time, duration time.Duration) evidence.Event {
 }
 
 // leaf extends the history by what build returns.
-func (l *ledger) leaf(build func(*evidence.Writer) ([]byte, error)) (err error) {
+func (l *ledger) leaf(build func(*seal.Writer) ([]byte, error)) (err error) {
 	if l.preamble, err = l.writer.Preamble(); err != nil {
 		return err
 	}
@@ -342,7 +343,7 @@ func (l *ledger) restart(p *past, software string) error {
 	for _, w := range left {
 		p.recordedTo = max(p.recordedTo, w.last)
 	}
-	err := l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	err := l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Boot(l.event(time.Now(), 0), evidence.Boot{Clean: p.clean, LastRecordedMS: p.recordedTo, Software: software})
 	})
 	if err != nil {
@@ -374,7 +375,7 @@ func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) erro
 	if was == digest && reflect.DeepEqual(inForce.Manifest.Dictionary(), dict) {
 		return nil
 	}
-	err = l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	err = l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Config(l.event(time.Now(), 0), *dict, digest)
 	})
 	l.totals.Follow(l.writer.Dictionary())
@@ -387,7 +388,7 @@ func (l *ledger) window(w *window, lay *layout, beacon []evidence.NonceHash) err
 	length := time.Duration(w.end-w.start) * time.Millisecond
 	samples := lay.fill(w)
 	l.totals.Window(w.start, w.end, samples)
-	return l.leaf(func(wr *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(wr *seal.Writer) ([]byte, error) {
 		return wr.Window(l.event(time.UnixMilli(w.start), length), samples, beacon)
 	})
 }
@@ -397,7 +398,7 @@ func (l *ledger) loss() error {
 	if len(l.lost) == 0 {
 		return nil
 	}
-	err := l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	err := l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Loss(l.event(time.Now(), 0), l.lost)
 	})
 	l.lost = nil
@@ -410,21 +411,21 @@ func (l *ledger) events(news []evidence.Happening) error {
 		return nil
 	}
 	l.totals.Events(news)
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Events(l.event(time.Now(), 0), news)
 	})
 }
 
 // step states that the clock was set.
 func (l *ledger) step(before, after int64) error {
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Step(l.event(time.Now(), 0), before, after)
 	})
 }
 
 // witnessed records a checkpoint with its cosignatures.
 func (l *ledger) witnessed(note string) error {
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Witnessed(l.event(time.Now(), 0), note)
 	})
 }
@@ -440,14 +441,14 @@ func (l *ledger) record(t evidence.LeafType, lender string, content any) error {
 
 // recordBody seals a record that is encoded already.
 func (l *ledger) recordBody(t evidence.LeafType, body []byte) error {
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Record(l.event(time.Now(), 0), t, body)
 	})
 }
 
 // shutdown ends a run in order.
 func (l *ledger) shutdown(reason string) error {
-	err := l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	err := l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Shutdown(l.event(time.Now(), 0), reason)
 	})
 	if err != nil {
@@ -462,7 +463,7 @@ func (l *ledger) count(count Count) error {
 	if err != nil {
 		return err
 	}
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Counter(l.event(time.Now(), 0), c)
 	})
 }
@@ -470,7 +471,7 @@ func (l *ledger) count(count Count) error {
 // rotate puts next in force, which was committed to, and commits to the one
 // after it.
 func (l *ledger) rotate(next evidence.Signer, after evidence.Hash) error {
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Rotate(l.event(time.Now(), 0), next, after)
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // What a PZEM-016 answers when it shows 230.5 V, as computed in
@@ -39,7 +40,7 @@ func framed(t *testing.T, volts int64, said string, edit func(p *evidence.Meter)
 	one := func(quantity, unit string, exp int8) []evidence.ChannelMeter {
 		return []evidence.ChannelMeter{{Columns: []evidence.Column{{Quantity: quantity, Unit: unit, Exp: exp, MulCoef: 1}}}}
 	}
-	w, genesis, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), make([]byte, 16), evidence.Genesis{
+	w, genesis, err := seal.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), make([]byte, 16), evidence.Genesis{
 		Event: evidencetest.Point(0),
 		Dictionary: evidence.Dictionary{Meters: []evidence.Meter{meter}, Channels: map[evidence.Channel][]evidence.ChannelMeter{
 			evidence.VoltageCurrent: one("voltage", "V", -1), evidence.Timing: one("poll_offset", "ms", 0), evidence.RawFrames: one("frames", "", 0),

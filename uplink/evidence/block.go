@@ -3,6 +3,7 @@ package evidence
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
@@ -27,6 +28,19 @@ func (s *Samples) Code(column, slot int) Code {
 	return s.Codes[column][slot]
 }
 
+// Present counts the samples that have a value.
+func (s *Samples) Present() int {
+	n := s.Slots * len(s.Values)
+	for _, codes := range s.Codes {
+		for _, code := range codes {
+			if !code.HasValue() {
+				n--
+			}
+		}
+	}
+	return n
+}
+
 // Block is one channel of one window.
 type Block struct {
 	Salt    [16]byte
@@ -37,19 +51,26 @@ type Block struct {
 
 // AppendBlock appends the encoding of b, whose meters are described by dict.
 func AppendBlock(dst []byte, b *Block, dict []ChannelMeter) ([]byte, error) {
-	body, err := appendBody(make([]byte, 0, 1024), b.Channel, b.Meters, dict)
+	start := len(dst)
+	dst, err := appendBody(dst, b.Channel, b.Meters, dict)
 	if err != nil {
 		return nil, err
 	}
-	return appendBlock(dst, b.Salt, b.Channel, b.Seq, body), nil
+	return slices.Insert(dst, start, appendBlockHead(make([]byte, 0, 40), b, len(dst)-start)...), nil
 }
 
-func appendBlock(dst []byte, salt [16]byte, ch Channel, seq uint64, body []byte) []byte {
+// JoinBlock appends what SplitBlock takes apart.
+func JoinBlock(dst []byte, b *Block, body []byte) []byte {
+	return append(appendBlockHead(dst, b, len(body)), body...)
+}
+
+// appendBlockHead appends a block of a body of size bytes, but that.
+func appendBlockHead(dst []byte, b *Block, size int) []byte {
 	dst = canon.AppendHead(dst, canon.Array, 4)
-	dst = canon.AppendBytes(dst, salt[:])
-	dst = canon.AppendHead(dst, canon.Uint, uint64(ch))
-	dst = canon.AppendHead(dst, canon.Uint, seq)
-	return canon.AppendBytes(dst, body)
+	dst = canon.AppendBytes(dst, b.Salt[:])
+	dst = canon.AppendHead(dst, canon.Uint, uint64(b.Channel))
+	dst = canon.AppendHead(dst, canon.Uint, b.Seq)
+	return canon.AppendHead(dst, canon.Bytes, uint64(size))
 }
 
 // SplitBlock reads a block all but its body, for want of a dictionary, or

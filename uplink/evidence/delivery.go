@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
@@ -25,6 +26,27 @@ func ParseLeaf(sign1 []byte) (UnverifiedLeaf, error) {
 	m, err := decodeManifest(e.Suite(), e.Payload)
 	if err != nil {
 		return UnverifiedLeaf{}, err
+	}
+	return UnverifiedLeaf{Manifest: m, Sign1: sign1, Payload: e.Payload, sign1: e}, nil
+}
+
+// SignLeaf makes the leaf that ParseLeaf reads. m needs no Log where it is that
+// of a genesis leaf.
+func SignLeaf(s Signer, m Manifest) (UnverifiedLeaf, error) {
+	payload, err := m.encode()
+	if err != nil {
+		return UnverifiedLeaf{}, err
+	}
+	sign1, err := Sign1(s, payload)
+	if err != nil {
+		return UnverifiedLeaf{}, fmt.Errorf("sign leaf %d: %w", m.N, err)
+	}
+	e, err := ParseSign1("leaf", sign1)
+	if err != nil {
+		return UnverifiedLeaf{}, err
+	}
+	if m.Type == GenesisLeaf {
+		m.Log = e.Suite().logID(payload)
 	}
 	return UnverifiedLeaf{Manifest: m, Sign1: sign1, Payload: e.Payload, sign1: e}, nil
 }
@@ -121,7 +143,9 @@ func decodeAnchor(b []byte, a *Anchor) error {
 	return canon.Check("anchor", b, *a)
 }
 
-func appendDelivery(dst, sign1 []byte, blocks []RawBlock, anchor *Anchor) ([]byte, error) {
+// AppendDelivery appends what ParseDelivery takes apart: blocks ascend by
+// channel, and anchor may be nil.
+func AppendDelivery(dst, sign1 []byte, blocks []RawBlock, anchor *Anchor) ([]byte, error) {
 	parts := uint64(2)
 	if anchor != nil {
 		parts = 3
@@ -155,7 +179,7 @@ func FilterDelivery(dst, stored []byte, keep func(RawBlock) bool, anchor *Anchor
 		return nil, canon.Malformed("anchor", "%d hashes do not fit %d leaves", len(anchor.Hashes), anchor.N)
 	}
 	blocks := slices.DeleteFunc(d.blocks, func(b RawBlock) bool { return !keep(b) })
-	return appendDelivery(dst, d.sign1, blocks, anchor)
+	return AppendDelivery(dst, d.sign1, blocks, anchor)
 }
 
 // RecordBlock is the block of channel Records in a delivery, nil where there is

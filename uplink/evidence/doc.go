@@ -1,7 +1,7 @@
-// Package evidence is the signed format, both ends: what a box writes
-// (Writer) and the pieces a lender takes apart (ParseDelivery, DecodeBlock,
-// OpenReceipt). SPEC.md beside this file is normative; testdata holds vectors a
-// stranger can run.
+// Package evidence is the signed format: leaves, blocks, deliveries, and what
+// lenders say to boxes. SPEC.md beside this file is normative; testdata holds
+// vectors a stranger can run. Package seal writes a log of it, record is what
+// records say, bundle a log in a file, canon how all of it is written as bytes.
 //
 // Names carry the trust: everything called Unverified has been parsed and
 // nothing more. Package verify is the only place where it becomes a verdict.

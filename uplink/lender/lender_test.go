@@ -17,6 +17,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -373,9 +374,9 @@ func TestForkKeepsBoth(t *testing.T) {
 }
 
 // forkAt is the box's writer as it stood before leaf n.
-func forkAt(t *testing.T, s *evidencetest.Stream, n int) *evidence.Writer {
+func forkAt(t *testing.T, s *evidencetest.Stream, n int) *seal.Writer {
 	t.Helper()
-	w, err := evidence.ResumeWriter(evidencetest.Signer(1), evidencetest.Secret(), nil)
+	w, err := seal.Resume(evidencetest.Signer(1), evidencetest.Secret(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -456,7 +457,7 @@ func TestStrangers(t *testing.T) {
 		t.Fatal("a stranger got an answer")
 	}
 	for k := range 100 { // and many of them do not fill the memory
-		w, _, err := evidence.NewWriter(evidencetest.Signer(50), evidencetest.Secret(),
+		w, _, err := seal.NewWriter(evidencetest.Signer(50), evidencetest.Secret(),
 			evidence.Genesis{Event: evidencetest.Point(k + 1), Dictionary: evidencetest.Small()})
 		if err != nil {
 			t.Fatal(err)
@@ -605,7 +606,7 @@ func TestSecondLog(t *testing.T) {
 	d, s := newDesk(t), evidencetest.NewStream(t, 1, 3)
 	d.meta(s)
 	d.take(s, s.Deliveries...)
-	w, first, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{
+	w, first, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{
 		Event: evidencetest.Point(9), Dictionary: evidencetest.Small(),
 		Prev: &evidence.Previous{Log: s.Writer.LogID(), N: 4, Why: "loss"}})
 	if err != nil {

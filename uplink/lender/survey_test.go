@@ -8,6 +8,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // What is waited for is to be seen from outside, also after a restart, and until
@@ -66,7 +67,7 @@ func TestSurveyOfForksAndSecondLogs(t *testing.T) {
 	other.Add(t, e, err)
 	d.take(s, other.Deliveries[5])
 	later := evidencetest.Point(9)
-	w, first, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{Event: later, Dictionary: evidencetest.Small(),
+	w, first, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{Event: later, Dictionary: evidencetest.Small(),
 		Prev: &evidence.Previous{Log: s.Writer.LogID(), N: 6, Why: "loss"}})
 	if err != nil {
 		t.Fatal(err)

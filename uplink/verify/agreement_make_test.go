@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // world holds what all logs of an agreement run share.
@@ -41,7 +42,7 @@ type box struct {
 	rnd    *rand.Rand
 	suite  evidence.Suite
 	keys   []evidence.Signer // keys[0] signs now, keys[1] is committed to, ...
-	w      *evidence.Writer
+	w      *seal.Writer
 	now    int64
 	boot   uint64
 	uptime uint64
@@ -88,7 +89,7 @@ func (b *box) genesis() {
 	}
 	var first []byte
 	var err error
-	b.w, first, err = evidence.NewWriter(b.keys[0], evidencetest.Secret(), g)
+	b.w, first, err = seal.NewWriter(b.keys[0], evidencetest.Secret(), g)
 	b.add(first, err)
 }
 
@@ -261,7 +262,7 @@ func (b *box) twin() *box {
 		b.t.Fatal(err)
 	}
 	c := *b
-	if c.w, err = evidence.ResumeWriter(b.keys[0], evidencetest.Secret(), preamble); err != nil {
+	if c.w, err = seal.Resume(b.keys[0], evidencetest.Secret(), preamble); err != nil {
 		b.t.Fatal(err)
 	}
 	c.deliveries, c.signer = slices.Clone(b.deliveries), slices.Clone(b.signer)

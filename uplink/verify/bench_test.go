@@ -10,6 +10,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // factoryBundle is an hour of the factory workload, 2040 readings a window in
@@ -19,7 +20,7 @@ func factoryBundle(b *testing.B, suite evidence.Suite) (file []byte, key evidenc
 	const windows = 60
 	f := evidencetest.NewFactory(20, 1)
 	signer := evidencetest.SuiteSigner(suite, 1)
-	w, genesis, err := evidence.NewWriter(signer, evidencetest.Secret(),
+	w, genesis, err := seal.NewWriter(signer, evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Event(0, 0), Dictionary: f.Dictionary()})
 	if err != nil {
 		b.Fatal(err)

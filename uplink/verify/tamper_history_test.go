@@ -12,6 +12,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // A history is one log as its box made it, with what only the box knows.
@@ -54,7 +55,7 @@ func tell(t testing.TB, keys [3]evidence.Signer, start int64, shift int) *histor
 		return e
 	}
 	h := &history{suite: publicOf(keys[0]).Suite()}
-	w, first, err := evidence.NewWriter(keys[0], evidencetest.Secret(),
+	w, first, err := seal.NewWriter(keys[0], evidencetest.Secret(),
 		evidence.Genesis{Event: point(0), Dictionary: evidencetest.Small(), Successor: &nextHash})
 	add := func(by evidence.Signer, d []byte, err error) {
 		t.Helper()

@@ -14,6 +14,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // An honestBox keeps a log through everything that happens to one that nobody attacks:
@@ -22,7 +23,7 @@ import (
 type honestBox struct {
 	r      *rand.Rand
 	suite  evidence.Suite
-	w      *evidence.Writer
+	w      *seal.Writer
 	secret []byte
 
 	key  byte // seed of the key in force; the next one is committed to
@@ -48,7 +49,7 @@ func newHonestBox(r *rand.Rand, suite evidence.Suite) *honestBox {
 		h := digestOf(evidencetest.SuiteSigner(suite, 2))
 		g.Successor = &h
 	}
-	w, first, err := evidence.NewWriter(evidencetest.SuiteSigner(suite, 1), b.secret, g)
+	w, first, err := seal.NewWriter(evidencetest.SuiteSigner(suite, 1), b.secret, g)
 	b.w, b.err = w, err
 	b.anchors = []evidence.Anchor{{}}
 	b.flush(first, err)
@@ -164,7 +165,7 @@ func (b *honestBox) step() {
 
 // restart resumes from what was flushed, and says so.
 func (b *honestBox) restart(clean bool) {
-	w, err := evidence.ResumeWriter(evidencetest.SuiteSigner(b.suite, b.key), b.secret, b.preamble)
+	w, err := seal.Resume(evidencetest.SuiteSigner(b.suite, b.key), b.secret, b.preamble)
 	for _, d := range b.leaves[b.segment:] {
 		if err == nil {
 			err = w.Replay(d)

@@ -13,6 +13,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // resign is lie with any key.
@@ -336,7 +337,7 @@ func thiefVectors(t *testing.T) []vector {
 	for range 4 {
 		other.Window(t)
 	}
-	second, first, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(),
+	second, first, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Point(9), Dictionary: evidencetest.Small()})
 	if err != nil {
 		t.Fatal(err)

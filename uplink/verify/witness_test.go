@@ -13,6 +13,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
 )
 
@@ -27,7 +28,7 @@ func noteLine(name string, id uint32, sig []byte) string {
 func witnessed(t *testing.T, edit func(*checkpoint.Checkpoint)) (s *evidencetest.Stream, policy *checkpoint.Policy) {
 	t.Helper()
 	own := evidencetest.Key(20)
-	w, first, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{
+	w, first, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{
 		Event: evidencetest.Point(0), Dictionary: evidencetest.Small(), Checkpoint: own.Public().(ed25519.PublicKey)})
 	s = &evidencetest.Stream{Writer: w}
 	s.Add(t, first, err)

@@ -21,6 +21,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/sim"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -255,7 +256,7 @@ func resigned(t *testing.T, file []byte, edit func(n uint64, dict *evidence.Dict
 		t.Fatal(err)
 	}
 	signer := evidence.NewEd25519Signer(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)), "file")
-	var w *evidence.Writer
+	var w *seal.Writer
 	var dict *evidence.Dictionary // as it was
 	var out [][]byte
 	for {
@@ -278,7 +279,7 @@ func resigned(t *testing.T, file []byte, edit func(n uint64, dict *evidence.Dict
 			g := *again.Manifest.Genesis
 			g.Event = m.Event
 			edit(0, &g.Dictionary, nil)
-			w, sealed, err = evidence.NewWriter(signer, make([]byte, 32), g)
+			w, sealed, err = seal.NewWriter(signer, make([]byte, 32), g)
 		case evidence.WindowLeaf:
 			data := map[evidence.Channel][]evidence.Samples{}
 			for _, b := range d.Blocks {

@@ -1,8 +1,9 @@
-package evidence
+package seal
 
 import (
 	"fmt"
 
+	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
@@ -10,8 +11,8 @@ import (
 type preamble struct {
 	_          struct{} `cbor:",toarray"`
 	Version    uint64
-	Tree       Anchor
-	Seqs       map[Channel]uint64
+	Tree       evidence.Anchor
+	Seqs       map[evidence.Channel]uint64
 	Genesis    []byte // COSE_Sign1, empty before the genesis leaf
 	Dictionary []byte // COSE_Sign1 of the leaf in force, empty when that is the genesis
 	Rotations  [][]byte
@@ -24,35 +25,35 @@ func decodePreamble(b []byte) (preamble, error) {
 		return preamble{}, err
 	}
 	switch {
-	case p.Version != Version:
-		return preamble{}, fmt.Errorf("%s: version %d: %w", where, p.Version, ErrVersion)
+	case p.Version != evidence.Version:
+		return preamble{}, fmt.Errorf("%s: version %d: %w", where, p.Version, evidence.ErrVersion)
 	case !p.Tree.Valid():
 		return preamble{}, canon.Malformed(where, "%d hashes do not fit %d leaves", len(p.Tree.Hashes), p.Tree.N)
 	case (len(p.Genesis) == 0) != (p.Tree.N == 0):
 		return preamble{}, canon.Malformed(where, "%d leaves and a genesis leaf of %d bytes", p.Tree.N, len(p.Genesis))
 	}
 	if p.Seqs == nil {
-		p.Seqs = map[Channel]uint64{}
+		p.Seqs = map[evidence.Channel]uint64{}
 	}
 	return p, nil
 }
 
-// PreambleAnchor returns the state of the tree a preamble holds: the anchor
-// for the first record of its segment.
-func PreambleAnchor(stored []byte) (Anchor, error) {
+// Anchor returns the state of the tree a preamble holds: the anchor for the
+// first record of its segment.
+func Anchor(stored []byte) (evidence.Anchor, error) {
 	p, err := decodePreamble(stored)
 	return p.Tree, err
 }
 
-// PreambleMeta returns the signed leaves a preamble holds, with the dictionary
-// in force at the start of its segment; all are nil for a segment that begins
-// with the genesis leaf.
-func PreambleMeta(stored []byte) (Meta, error) {
+// Meta returns the signed leaves a preamble holds, with the dictionary in force
+// at the start of its segment; all are nil for a segment that begins with the
+// genesis leaf.
+func Meta(stored []byte) (evidence.Meta, error) {
 	p, err := decodePreamble(stored)
 	if err != nil || len(p.Genesis) == 0 {
-		return Meta{}, err
+		return evidence.Meta{}, err
 	}
-	m := Meta{Genesis: p.Genesis, Dictionary: p.Dictionary, Rotations: p.Rotations}
+	m := evidence.Meta{Genesis: p.Genesis, Dictionary: p.Dictionary, Rotations: p.Rotations}
 	if len(p.Dictionary) == 0 {
 		m.Dictionary = p.Genesis
 	}

@@ -1,4 +1,4 @@
-package evidence_test
+package seal_test
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // rootOf is RFC 6962 section 2.1 written down plainly.
@@ -48,9 +49,9 @@ func TestEveryRootIsThatOfTheLeavesBefore(t *testing.T) {
 	}
 }
 
-func resume(t *testing.T, preamble []byte) *evidence.Writer {
+func resume(t *testing.T, preamble []byte) *seal.Writer {
 	t.Helper()
-	w, err := evidence.ResumeWriter(evidencetest.Signer(1), evidencetest.Secret(), preamble)
+	w, err := seal.Resume(evidencetest.Signer(1), evidencetest.Secret(), preamble)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func TestResume(t *testing.T) {
 			t.Errorf("from %d: the next leaf differs (%v)", start, err)
 		}
 		if preambles[start] != nil {
-			a, err := evidence.PreambleAnchor(preambles[start])
+			a, err := seal.Anchor(preambles[start])
 			if err != nil || a.N != uint64(start) {
 				t.Errorf("anchor of preamble %d: %+v, %v", start, a, err)
 			}
@@ -121,7 +122,7 @@ func TestResume(t *testing.T) {
 func TestReplayRefuses(t *testing.T) {
 	s := evidencetest.NewStream(t, 1, 3)
 	foreign := evidencetest.NewStream(t, 2, 3)
-	fresh := func(n int) *evidence.Writer {
+	fresh := func(n int) *seal.Writer {
 		w := resume(t, nil)
 		for _, d := range s.Deliveries[:n] {
 			if err := w.Replay(d); err != nil {
@@ -152,7 +153,7 @@ func TestReplayRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := evidence.ResumeWriter(evidencetest.Signer(2), evidencetest.Secret(), p)
+	w, err := seal.Resume(evidencetest.Signer(2), evidencetest.Secret(), p)
 	if err == nil {
 		err = w.Ready()
 	}
@@ -161,7 +162,7 @@ func TestReplayRefuses(t *testing.T) {
 	}
 	for i := range p {
 		cut := p[:i]
-		if _, err := evidence.PreambleAnchor(cut); err == nil {
+		if _, err := seal.Anchor(cut); err == nil {
 			t.Fatalf("preamble cut to %d bytes accepted", i)
 		}
 	}
@@ -202,11 +203,11 @@ func TestErrorChangesNothing(t *testing.T) {
 	if want := evidencetest.NewStream(t, 1, 2); !bytes.Equal(s.Deliveries[3], want.Deliveries[3]) {
 		t.Error("the refusals left a trace")
 	}
-	if _, _, err := evidence.NewWriter(failing{evidence.NewEd25519Signer(evidencetest.Key(1), "token")}, evidencetest.Secret(),
+	if _, _, err := seal.NewWriter(failing{evidence.NewEd25519Signer(evidencetest.Key(1), "token")}, evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Point(0)}); err == nil {
 		t.Error("a genesis without a signature")
 	}
-	if _, _, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), ""), []byte("short"), evidence.Genesis{}); err == nil {
+	if _, _, err := seal.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), ""), []byte("short"), evidence.Genesis{}); err == nil {
 		t.Error("a secret of 5 bytes was accepted")
 	}
 }
@@ -245,72 +246,6 @@ func TestCompleteness(t *testing.T) {
 		d, err := evidence.ParseDelivery(s.Deliveries[n])
 		if err != nil || d.Manifest.Completeness != want {
 			t.Errorf("leaf %d: %d permille, want %d (%v)", n, d.Manifest.Completeness, want, err)
-		}
-	}
-}
-
-// TestMemoryIsBounded seals and keeps nothing: a day of windows of the size
-// workload leaves the heap where it was.
-func TestMemoryIsBounded(t *testing.T) {
-	f := evidencetest.NewFactory(20, 1)
-	w, _ := factoryWriter(t, f)
-	data := f.Window()
-	seal := func(windows int) {
-		for k := range windows {
-			if _, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), data, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	seal(50)
-	before := heap()
-	seal(1440)
-	if grown := int64(heap()) - int64(before); grown > 64<<10 {
-		t.Errorf("heap grew by %d bytes in 1440 windows", grown)
-	}
-}
-
-func TestKeysAsText(t *testing.T) {
-	pub := evidencetest.PublicKey(1)
-	text := pub.String()
-	got, err := evidence.ParsePublicKey(text)
-	if err != nil || pub != got {
-		t.Fatalf("%s: %v", text, err)
-	}
-	for _, bad := range []string{"", "ed25519:", text[1:], text + "A", text[:len(text)-1], text[8:], "ed25519:" + text[8:len(text)-1] + "!", text + "\n"} {
-		if _, err := evidence.ParsePublicKey(bad); err == nil {
-			t.Errorf("%q accepted", bad)
-		}
-	}
-}
-
-func TestTopics(t *testing.T) {
-	id, err := evidence.ParseLogID("8925918a7e3d78a9c4de55389f0ee716")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for kind, want := range map[evidence.Kind]string{
-		evidence.MetaTopic:     "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/meta",
-		evidence.StateTopic:    "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/state",
-		evidence.DeliveryTopic: "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/d/bank-a",
-		evidence.ReceiptTopic:  "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/rx/bank-a",
-		evidence.ReplayTopic:   "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/re/bank-a",
-	} {
-		topic := evidence.Topic(kind, id, "bank-a")
-		k, log, lender, err := evidence.ParseTopic(topic)
-		if topic != want || err != nil || k != kind || log != id || (lender != "") != (k != evidence.MetaTopic && k != evidence.StateTopic) {
-			t.Errorf("%s: %q, parsed %s %s %q %v", kind, topic, k, log, lender, err)
-		}
-	}
-	if got := evidence.TopicFilter(evidence.DeliveryTopic, "bank-a"); got != "tally/1/+/+/d/bank-a" {
-		t.Error(got)
-	}
-	for _, bad := range []string{"", "tally/1/", "tally/2/89/8925918a7e3d78a9c4de55389f0ee716/meta",
-		"tally/1/88/8925918a7e3d78a9c4de55389f0ee716/meta", "tally/1/89/8925918A7e3d78a9c4de55389f0ee716/meta",
-		"tally/1/89/8925918a7e3d78a9c4de55389f0ee716/d", "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/meta/x",
-		"tally/1/89/8925918a7e3d78a9c4de55389f0ee716/d/+", "tally/1/89/8925918a7e3d78a9c4de55389f0ee716/d/a/b"} {
-		if _, _, _, err := evidence.ParseTopic(bad); err == nil {
-			t.Errorf("%q accepted", bad)
 		}
 	}
 }
