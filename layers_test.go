@@ -54,7 +54,7 @@ var may = map[string][]string{
 	"uplink/witness":               {"buffer/vfs", "uplink/witness/checkpoint"}, // the disk, and one that crashes
 	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
 	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence", "uplink/evidence/*"},
-	"agent/aggregate":              {"uplink/evidence"},
+	"agent/aggregate":              {"drivers", "uplink/evidence"},
 	"agent/identity":               {"uplink/custody", "uplink/evidence", "uplink/keyfile"},
 	"agent/judge":                  {"drivers"},
 	"agent/schedule":               {},
