@@ -33,6 +33,19 @@ func signer(w *configs.Watch) (evidence.Signer, error) {
 	return evidence.NewEd25519Signer(key, "file"), nil
 }
 
+// toSign opens the lender file, the lender's key, and the factory's file that is
+// to be signed.
+func toSign(cmd *cobra.Command, config, file string) (w *configs.Watch, key evidence.Signer, content []byte, err error) {
+	if w, err = loadWatch(config, cmd.ErrOrStderr()); err != nil {
+		return nil, nil, nil, err
+	}
+	if key, err = signer(w); err != nil {
+		return nil, nil, nil, err
+	}
+	content, err = os.ReadFile(file)
+	return w, key, content, err
+}
+
 func newAcceptCommand() *cobra.Command {
 	var config, fingerprint, output string
 	c := &cobra.Command{
@@ -44,15 +57,7 @@ writes the box into the lender file, and writes a signed answer for the factory.
 ` + cli.ExitCodes,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w, err := loadWatch(config, cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			key, err := signer(w)
-			if err != nil {
-				return err
-			}
-			b, err := os.ReadFile(args[0])
+			w, key, b, err := toSign(cmd, config, args[0])
 			if err != nil {
 				return err
 			}
@@ -147,15 +152,7 @@ func newCountersignCommand() *cobra.Command {
 		Short: "Show the terms of a consent and sign them for the factory's form",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w, err := loadWatch(config, cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			key, err := signer(w)
-			if err != nil {
-				return err
-			}
-			b, err := os.ReadFile(args[0])
+			_, key, b, err := toSign(cmd, config, args[0])
 			if err != nil {
 				return err
 			}
