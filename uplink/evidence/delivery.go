@@ -12,9 +12,7 @@ import (
 type UnverifiedLeaf struct {
 	Manifest Manifest
 	Sign1    []byte // as received
-	Payload  []byte // what is signed and hashed; a slice of Sign1
-
-	sign1 UnverifiedSign1
+	UnverifiedSign1
 }
 
 // ParseLeaf takes apart one COSE_Sign1. The result aliases sign1.
@@ -27,7 +25,7 @@ func ParseLeaf(sign1 []byte) (UnverifiedLeaf, error) {
 	if err != nil {
 		return UnverifiedLeaf{}, err
 	}
-	return UnverifiedLeaf{Manifest: m, Sign1: sign1, Payload: e.Payload, sign1: e}, nil
+	return UnverifiedLeaf{Manifest: m, Sign1: sign1, UnverifiedSign1: e}, nil
 }
 
 // SignLeaf makes the leaf that ParseLeaf reads. m needs no Log where it is that
@@ -48,18 +46,11 @@ func SignLeaf(s Signer, m Manifest) (UnverifiedLeaf, error) {
 	if m.Type == GenesisLeaf {
 		m.Log = e.Suite().logID(payload)
 	}
-	return UnverifiedLeaf{Manifest: m, Sign1: sign1, Payload: e.Payload, sign1: e}, nil
+	return UnverifiedLeaf{Manifest: m, Sign1: sign1, UnverifiedSign1: e}, nil
 }
-
-// Suite is that of the algorithm the leaf claims to be signed with.
-func (l *UnverifiedLeaf) Suite() Suite { return l.sign1.Suite() }
 
 // Hash is the leaf's RFC 6962 leaf hash.
 func (l *UnverifiedLeaf) Hash() Hash { return l.Suite().leafHash(l.Payload) }
-
-// VerifySignature returns nil when pub signed the payload, ErrSignature when
-// it did not.
-func (l *UnverifiedLeaf) VerifySignature(pub PublicKey) error { return l.sign1.VerifySignature(pub) }
 
 // RawBlock is a block as received.
 type RawBlock struct {

@@ -73,7 +73,7 @@ func (c coseSigner) Sign(_ io.Reader, content []byte) ([]byte, error) {
 // UnverifiedSign1 is a COSE_Sign1 whose form has been checked and whose
 // signature has not.
 type UnverifiedSign1 struct {
-	Payload []byte // slice of what was parsed
+	Payload []byte // what is signed; slice of what was parsed
 	alg     int64
 	sig     []byte // slice of what was parsed
 }

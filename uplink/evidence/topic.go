@@ -11,7 +11,7 @@ import (
 type Kind string
 
 const (
-	MetaTopic     Kind = "meta"  // retained: EncodeMeta
+	MetaTopic     Kind = "meta"  // retained: Meta.Encode
 	HeadTopic     Kind = "head"  // retained: newest checkpoint, as text
 	StateTopic    Kind = "state" // retained, last will: a hint, never evidence
 	DeliveryTopic Kind = "d"     // up, per lender: deliveries

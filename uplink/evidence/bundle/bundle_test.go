@@ -72,3 +72,21 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+func FuzzFraudProof(f *testing.F) {
+	s := evidencetest.NewStream(f, 1, 1)
+	p := bundle.FraudProof{Meta: s.Meta, A: s.Deliveries[1], B: s.Deliveries[2]}
+	f.Add(p.Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := bundle.ParseFraudProof(b)
+		if err != nil {
+			if !known(err) {
+				t.Fatalf("unexpected kind of error: %v", err)
+			}
+			return
+		}
+		if !bytes.Equal(p.Encode(), b) {
+			t.Fatal("re-encodes differently")
+		}
+	})
+}
