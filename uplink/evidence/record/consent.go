@@ -18,7 +18,7 @@ type Consent struct {
 	Signed Signed `cbor:"16,keyasint"`
 }
 
-// Header says which record this is, and what the factory had before it.
+// Header says which consent this is, and what the factory had before it.
 type Header struct {
 	_        struct{} `cbor:",toarray"`
 	ID       [16]byte // the same in a grant and what changes or withdraws it
@@ -192,8 +192,8 @@ type Signed struct {
 	Counter []byte   // the recipient's countersignature, empty for none
 }
 
-// MaxText bounds a text in a consent or a declaration, in bytes.
-const MaxText = 4096
+// maxText bounds a text in a consent or a declaration, in bytes.
+const maxText = 4096
 
 // Consent returns the content of a consent leaf.
 func (r *Record) Consent() (c Consent, err error) {
@@ -212,7 +212,7 @@ func (c *Consent) Validate() error {
 		return canon.Malformed(where, "version %d, act %d", h.Version, h.Act)
 	case h.Language != "zh-CN" && h.Language != "en":
 		return canon.Malformed(where, "notice in language %.20q, want zh-CN or en", h.Language)
-	case !evidence.ValidTime(c.Signed.At) || len(c.Signed.Counter) > MaxText:
+	case !evidence.ValidTime(c.Signed.At) || len(c.Signed.Counter) > maxText:
 		return canon.Malformed(where, "made at %d, countersignature of %d bytes", c.Signed.At, len(c.Signed.Counter))
 	case (h.Act == Withdraw) != (c.Terms == nil):
 		return canon.Malformed(where, "a withdrawal has no terms, every other act has them")
@@ -231,7 +231,7 @@ func (t *Terms) Validate() error {
 		t.Retention.Erasure, t.Storage.Place, t.Automated.How, t.Consequences.Refusal, t.Consequences.Withdrawal, t.Term.Withdraw}, t.Onward...)
 	for _, s := range texts {
 		if !validText(s) {
-			return canon.Malformed(where, "a text that is not UTF-8 of at most %d bytes", MaxText)
+			return canon.Malformed(where, "a text that is not UTF-8 of at most %d bytes", maxText)
 		}
 	}
 	for _, s := range append([]string{t.Factory.Pseudonym, t.Signatory.Name, t.Signatory.Capacity, t.Recipient.Name, t.Term.Withdraw}, t.Onward...) {
@@ -364,7 +364,7 @@ func VerifyCountersignature(pub evidence.PublicKey, t *Terms, sign1 []byte) erro
 func NoticeHash(text string) evidence.Hash { return sha256.Sum256([]byte(text)) }
 
 // validText reports whether s may stand in a record.
-func validText(s string) bool { return len(s) <= MaxText && utf8.ValidString(s) }
+func validText(s string) bool { return len(s) <= maxText && utf8.ValidString(s) }
 
 // listed reports whether vs is strictly ascending and within lo to hi.
 func listed[T ~uint | ~uint16](vs []T, lo, hi T) bool {

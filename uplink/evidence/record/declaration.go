@@ -63,8 +63,8 @@ func (d *Declaration) Validate() error {
 		return canon.Malformed(where, "kind %d, want 1 to 7", d.Kind)
 	case !evidence.ValidTime(d.Made) || !evidence.ValidTime(d.From) || !evidence.ValidTime(d.To) || d.To < d.From:
 		return canon.Malformed(where, "made at %d, from %d to %d", d.Made, d.From, d.To)
-	case d.Text == "" || !validText(d.Text) || len(d.Meter) > MaxText || !evidence.ValidText(d.Meter):
-		return canon.Malformed(where, "a text of %d bytes, want 1 to %d, or a meter's name of %d", len(d.Text), MaxText, len(d.Meter))
+	case d.Text == "" || !validText(d.Text) || !evidence.ValidText(d.Meter):
+		return canon.Malformed(where, "a text of %d bytes, want 1 to %d, or a meter's name of %d", len(d.Text), maxText, len(d.Meter))
 	case d.Kind.Exchange() != (d.Meter != "") || d.Kind.Exchange() != readings || !readings && (d.Old != nil || d.New != nil):
 		return canon.Malformed(where, "an exchange names its meter and both readings, and nothing else does")
 	}
