@@ -20,6 +20,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -66,11 +67,11 @@ func startMeter(t *testing.T) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := sim.New(sim.Config{Name: "press-1", Load: sim.ShiftPattern(1, time.Now()), Clock: clock}.WithProfile(p))
+	m, err := sim.New(sim.Config{Name: "press-1", Load: plant.ShiftPattern(1, time.Now()), Clock: clock}.WithProfile(p))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // The driver reads from every shipped profile, digit for digit, what the
@@ -18,8 +19,8 @@ import (
 // own.
 func TestDriverReadsWhatTheSimulatorHolds(t *testing.T) {
 	library := profile.Builtin()
-	load := sim.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
-	clock, err := sim.NewClock(1, sim.Hold{For: 1000 * time.Hour}, load.Length())
+	load := plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+	clock, err := plant.NewClock(1, plant.Hold{For: 1000 * time.Hour}, load.Length())
 	if err != nil {
 		t.Fatal(err)
 	}

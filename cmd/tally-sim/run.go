@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 const help = `Tally-sim is a simulated factory. Its meters answer Modbus, DL/T 645, CJ/T 188
@@ -97,8 +98,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.run(cmd.Context()) },
 	}
 	f := root.Flags()
-	f.Var(lineFlag{&s.plant}, "line", "a line (repeatable): rtu:LINK@9600-8N1, rtu-tcp:HOST:PORT@9600-8N1, tcp:HOST:PORT")
-	f.Var(meterFlag{&s.plant}, "meter", "meters on the line before (repeatable): UNIT=PROFILE, FIRST-LAST=PROFILE or ADDRESS=MODEL")
+	f.Var(lineFlag{&s.wiring}, "line", "a line (repeatable): rtu:LINK@9600-8N1, rtu-tcp:HOST:PORT@9600-8N1, tcp:HOST:PORT")
+	f.Var(meterFlag{&s.wiring}, "meter", "meters on the line before (repeatable): UNIT=PROFILE, FIRST-LAST=PROFILE or ADDRESS=MODEL")
 	f.StringVar(&s.curve, "load-curve", "", "CSV file that drives the load instead of the built-in shifts")
 	f.Var(&s.from, "from", "begin here on the load curve, or at this weekday and time of the shifts")
 	f.Var(&s.to, "to", "end here on the load curve")
@@ -114,7 +115,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // simulator is one run of the command: what was asked, then what was built.
 type simulator struct {
 	out             io.Writer
-	plant           plant
+	wiring          wiring
 	curve, hold     string
 	from, to        dateFlag
 	speed           float64
@@ -148,11 +149,11 @@ func (s *simulator) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	hold, err := sim.ParseHold(s.hold)
+	hold, err := plant.ParseHold(s.hold)
 	if err != nil {
 		return cli.UsageError("%v", err)
 	}
-	clock, err := sim.NewClock(s.speed, hold, load.Length())
+	clock, err := plant.NewClock(s.speed, hold, load.Length())
 	if err != nil {
 		return cli.UsageError("%v", err)
 	}
@@ -183,7 +184,7 @@ func (s *simulator) run(ctx context.Context) error {
 }
 
 // load is the curve asked for, or the shifts.
-func (s *simulator) load() (*sim.Load, error) {
+func (s *simulator) load() (*plant.Load, error) {
 	if s.curve == "" {
 		if !s.to.IsZero() || s.exitAtEnd {
 			return nil, cli.UsageError("--to and --exit-at-end need --load-curve: the built-in shifts have no end")
@@ -192,14 +193,14 @@ func (s *simulator) load() (*sim.Load, error) {
 		if start.IsZero() {
 			start = time.Now()
 		}
-		return sim.ShiftPattern(s.seed, start), nil
+		return plant.ShiftPattern(s.seed, start), nil
 	}
 	f, err := os.Open(s.curve)
 	if err != nil {
 		return nil, &cli.Error{Exit: cli.Environment, Text: "load curve: " + err.Error(), Hint: "--load-curve takes the path of a CSV file"}
 	}
 	defer f.Close()
-	whole, err := sim.ReadCurve(s.curve, f)
+	whole, err := plant.ReadCurve(s.curve, f)
 	if err != nil {
 		return nil, &cli.Error{Exit: cli.Usage, Text: err.Error()}
 	}
@@ -211,13 +212,13 @@ func (s *simulator) load() (*sim.Load, error) {
 }
 
 // build makes the meters and puts them on their lines.
-func (s *simulator) build(load *sim.Load, clock *sim.Clock) ([]sim.Line, error) {
-	if len(s.plant) == 0 {
+func (s *simulator) build(load *plant.Load, clock *plant.Clock) ([]sim.Line, error) {
+	if len(s.wiring) == 0 {
 		return nil, &cli.Error{Exit: cli.Usage, Text: "no --line", Hint: "for example: tally-sim --line tcp:127.0.0.1:1502 --meter 1=eastron-sdm630"}
 	}
 	library := profile.Builtin()
 	var lines []sim.Line
-	for i, pl := range s.plant {
+	for i, pl := range s.wiring {
 		line := pl.Line
 		line.Units = make(sim.Units)
 		if len(pl.meters) == 0 {
@@ -252,7 +253,7 @@ func (s *simulator) build(load *sim.Load, clock *sim.Clock) ([]sim.Line, error) 
 }
 
 // meter makes one meter, and what of it hangs on the line.
-func (s *simulator) meter(spec meterSpec, unit int, load *sim.Load, clock *sim.Clock, library *profile.Library) (meter, sim.Listener, error) {
+func (s *simulator) meter(spec meterSpec, unit int, load *plant.Load, clock *plant.Clock, library *profile.Library) (meter, sim.Listener, error) {
 	c := sim.Config{
 		Name: spec.name, Load: load, Clock: clock, Seed: s.seed + uint64(len(s.meters)),
 		Share: spec.share, Ratio: spec.ratio, Base: spec.base, Refresh: refresh, Digits: spec.digits, Acts: spec.acts,

@@ -159,7 +159,7 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestFlagGrammar(t *testing.T) {
-	var p plant
+	var p wiring
 	lines, meters := lineFlag{&p}, meterFlag{&p}
 	for _, s := range []string{"rtu:/run/a@19200-8E1", "rtu:", "rtu-tcp:[::1]:4001"} {
 		if err := lines.Set(s); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -24,11 +25,11 @@ import (
 // the signed history says each, by itself.
 func TestIntegrationWhatHappensOnTheLine(t *testing.T) {
 	dir := t.TempDir()
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := sim.ShiftPattern(1, time.Now())
+	load := plant.ShiftPattern(1, time.Now())
 	press, err := sim.NewNamed(sim.Config{Name: "press", Load: load, Clock: clock, Share: 100}, sim.Model{Name: "dlt645-2007-3ph", Address: "210000000004"})
 	if err != nil {
 		t.Fatal(err)

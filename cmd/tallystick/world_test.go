@@ -22,6 +22,7 @@ import (
 
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // text is what a command has printed so far.
@@ -195,13 +196,13 @@ func meters(t *testing.T, kind sim.Kind, address string, units ...byte) (string,
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	us := sim.Units{}
 	for _, u := range units {
-		m, err := sim.New(sim.Config{Name: "m" + strconv.Itoa(int(u)), Load: sim.ShiftPattern(1, time.Now()), Clock: clock, Seed: uint64(u)}.WithProfile(p))
+		m, err := sim.New(sim.Config{Name: "m" + strconv.Itoa(int(u)), Load: plant.ShiftPattern(1, time.Now()), Clock: clock, Seed: uint64(u)}.WithProfile(p))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 const (
@@ -114,11 +115,11 @@ func benchLine(b *testing.B, bus sim.Line) (p *timed, l *Line, stop func()) {
 // simConfig is a simulated meter that stands still.
 func simConfig(b *testing.B, name string) sim.Config {
 	b.Helper()
-	clock, err := sim.NewClock(1, sim.Hold{For: 1e6 * time.Hour}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{For: 1e6 * time.Hour}, 0)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return sim.Config{Name: name, Clock: clock, Load: sim.ShiftPattern(1, time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC))}
+	return sim.Config{Name: name, Clock: clock, Load: plant.ShiftPattern(1, time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC))}
 }
 
 // unitsOf are n Modbus meters, units 1 to n, with the given settings; those in

@@ -16,6 +16,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 var polls = flag.Int("polls", 4000, "polls of the mixed line; make mixed has 100,000, make soak a million")
@@ -65,8 +66,8 @@ func TestMixedLineNeverMixesMeters(t *testing.T) {
 }
 
 func testMixedLine(t *testing.T, shared bool, polls int) {
-	load := sim.ShiftPattern(1, time.Now())
-	clock, err := sim.NewClock(1, sim.Hold{For: 1e6 * time.Hour}, 0)
+	load := plant.ShiftPattern(1, time.Now())
+	clock, err := plant.NewClock(1, plant.Hold{For: 1e6 * time.Hour}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

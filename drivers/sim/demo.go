@@ -6,6 +6,7 @@ import (
 
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // WithProfile gives the meter the registers and limits of a device profile.
@@ -14,7 +15,7 @@ import (
 func (c Config) WithProfile(p *profile.Profile) Config {
 	c.Ranges, c.MaxRegisters = p.Ranges, p.MaxRegisters
 	for _, r := range p.All() {
-		if _, err := sourceOf(r.Quantity); err == nil || r.Type == drivers.Bit {
+		if _, err := plant.SourceOf(r.Quantity); err == nil || r.Type == drivers.Bit {
 			c.Registers = append(c.Registers, r)
 		}
 	}
@@ -36,8 +37,8 @@ type DemoMeter struct {
 // seeds give equal factories.
 func Demo(seed uint64, dir string) (*Factory, []DemoMeter, error) {
 	library := profile.Builtin()
-	load := ShiftPattern(seed, time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC))
-	clock, err := NewClock(1, Hold{}, 0)
+	load := plant.ShiftPattern(seed, time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC))
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // Every shipped profile can be simulated whole: each register shows something
@@ -28,14 +29,14 @@ func TestEveryBuiltinProfile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			load := ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+			load := plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
 			m, err := New(Config{Name: id, Load: load, Clock: held(t, load), Ratio: 40}.WithProfile(p))
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, r := range p.All() {
 				v, ok := m.Reading(r.Name)
-				if _, err := sourceOf(r.Quantity); err != nil && r.Type != drivers.Bit {
+				if _, err := plant.SourceOf(r.Quantity); err != nil && r.Type != drivers.Bit {
 					continue // a drive's speed, a controller's words
 				}
 				if !ok || v.Exp != r.Exp {

@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tallystick/tallystick/drivers"
 	"golang.org/x/sys/unix"
+
+	"github.com/tallystick/tallystick/drivers"
 )
 
 func TestFactory(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // Modbus Application Protocol V1.1b3: function codes (section 6), their limits
@@ -31,8 +32,8 @@ const (
 // default.
 type Config struct {
 	Name  string // for reports
-	Load  *Load
-	Clock *Clock
+	Load  *plant.Load
+	Clock *plant.Clock
 	// Seed sets what differs between meters of one make: phase shares, the
 	// mains, the register at the start. Equal seeds give equal meters.
 	Seed uint64
@@ -80,8 +81,8 @@ type Meter struct {
 	mu     sync.Mutex
 	images [4]*image // under mu: the bytes; the shape is fixed
 	cells  []cell
-	now    physical  // under mu
-	taken  time.Time // under mu: when now was computed; zero before the first time
+	now    plant.Values // under mu
+	taken  time.Time    // under mu: when now was computed; zero before the first time
 }
 
 // New makes a meter. It fails when a register shows a quantity that is not
@@ -142,14 +143,13 @@ func (m *Meter) bits(c *cell) uint64 {
 	if c.Type == drivers.Bit {
 		return m.lamp(c.Address)
 	}
-	return raw(&c.Register, m.now[c.source.kind][c.source.phase], c.source.kind.counter())
+	return raw(&c.Register, m.now[c.source.Kind][c.source.Phase], c.source.Kind.Counter())
 }
 
-// lamp is the state of a contact: the first is closed while the machines run
-// (more than a tenth of the built-in pattern's rated draw), the second while
-// they do not, the rest are open.
+// lamp is the state of a contact: the first is closed while the machines run,
+// the second while they do not, the rest are open.
 func (m *Meter) lamp(address uint16) uint64 {
-	running := m.now[power][0]*m.in.ratio > shiftRated*1e9/10*m.in.share/1000
+	running := m.in.Running(&m.now)
 	if address == 0 && running || address == 1 && !running {
 		return 1
 	}
@@ -189,7 +189,7 @@ func (m *Meter) appendAnswer(dst, pdu []byte, factor int64) []byte {
 		return dst
 	}
 	// Only after the answer: the first poll must find the held state.
-	defer m.clock.polled()
+	defer m.clock.Polled()
 	var table drivers.Table
 	most := m.maxRegisters
 	switch pdu[0] {
@@ -221,7 +221,7 @@ func (m *Meter) appendAnswer(dst, pdu []byte, factor int64) []byte {
 		m.update()
 	}
 	if factor != 0 {
-		m.now.scale(factor)
+		m.now.Scale(factor)
 		m.encode()
 		defer m.update()
 	}

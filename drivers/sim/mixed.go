@@ -5,6 +5,7 @@ import (
 
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // Placed is a meter of any protocol and where it is on its line.
@@ -28,7 +29,7 @@ type Placed struct {
 // built-in shifts: for eleven weeks the first digits of energy_import, or
 // volume, say whose a reading is. faults, if not nil, gives each meter its
 // Config.Fault.
-func Mixed(address string, kind Kind, load *Load, clock *Clock, faults func(meter int) func(request int) Fault) (Line, []Placed, error) {
+func Mixed(address string, kind Kind, load *plant.Load, clock *plant.Clock, faults func(meter int) func(request int) Fault) (Line, []Placed, error) {
 	library := profile.Builtin()
 	line := Line{Kind: kind, Address: address}
 	var all []Placed

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // port is the host's end of a pseudo-terminal.
@@ -115,8 +116,8 @@ func TestPTYKnowsTheHostsSettings(t *testing.T) {
 // answers at its own settings and nowhere else, and every reading tells by its
 // first digits whose it is.
 func TestMixedLineOnAPTY(t *testing.T) {
-	load := ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
-	clock, err := NewClock(1, Hold{}, 0)
+	load := plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

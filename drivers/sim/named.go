@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // Models are the built-in kinds of meters that name their data.
@@ -100,7 +101,7 @@ func (m *Named) speak() error {
 	switch protocol {
 	case "dlt645":
 		if variant == "2007-1ph" {
-			m.in.phase = [3]int64{1000, 0, 0}
+			m.in.SinglePhase()
 		}
 		m.dialect = newDLT645(&m.device, m.model)
 	case "cjt188":
@@ -166,7 +167,7 @@ func (m *Named) answer(buf, request []byte) reply {
 		return reply{}
 	}
 	// Only after the answer: the first poll must find the held state.
-	m.clock.polled()
+	m.clock.Polled()
 	if f.Silent {
 		r = reply{}
 	}
@@ -316,6 +317,6 @@ func monthStart(t time.Time, n int) time.Time {
 }
 
 // at is the state at a moment of the past; before the start it is the start's.
-func (d *device) at(then time.Time, v *physical) {
-	d.state(max(0, then.Sub(d.in.load.start)), v)
+func (d *device) at(then time.Time, v *plant.Values) {
+	d.state(max(0, then.Sub(d.in.Start())), v)
 }

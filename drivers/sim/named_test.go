@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // namedMeter is a meter at 12 kW and 5 kvar, held at the start, which is Friday,
 // 2 January 2026, 13:14:15.
 func namedMeter(t *testing.T, c Config, model Model) *Named {
 	t.Helper()
-	c.Load = newLoad(time.Date(2026, 1, 2, 13, 14, 15, 0, time.UTC), time.Hour, false, []interval{{active: 12e6, lagging: 5e6}})
+	c.Load = plant.NewLoad(time.Date(2026, 1, 2, 13, 14, 15, 0, time.UTC), time.Hour, false, []plant.Interval{{Active: 12e6, Lagging: 5e6}})
 	c.Clock = held(t, c.Load)
 	if c.Base == nil {
 		c.Base = &drivers.Decimal{Coef: 1234567, Exp: -2}
@@ -88,17 +89,18 @@ func TestDLT645RealFrames(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		name, model, address, base, ask, want string
+		name, model, address string
+		base                 int64 // hundredths of a kWh
+		ask, want            string
 	}{
-		{"forward energy 1.86 kWh", "dlt645-2007-3ph", "201709320072", "1.86",
+		{"forward energy 1.86 kWh", "dlt645-2007-3ph", "201709320072", 186,
 			"", "68 72 00 32 09 17 20 68 91 08 33 33 34 33 B9 34 33 33 6D 16"},
-		{"1997 energy 2463.48 kWh", "dlt645-1997", "000014359743", "2463.48",
+		{"1997 energy 2463.48 kWh", "dlt645-1997", "000014359743", 2463_48,
 			"", "68 43 97 35 14 00 00 68 81 06 43 C3 7B 96 57 33 1B 16"},
-		{"1997 energy 0.01 kWh", "dlt645-1997", "138000130754", "0.01",
+		{"1997 energy 0.01 kWh", "dlt645-1997", "138000130754", 1,
 			"68 54 07 13 00 80 13 68 01 02 43 C3 DA 16", "68 54 07 13 00 80 13 68 81 06 43 C3 34 33 33 33 2B 16"},
 	} {
-		micro, _ := parseMicro(c.base)
-		m := namedMeter(t, Config{Base: &drivers.Decimal{Coef: micro, Exp: -6}}, Model{Name: c.model, Address: c.address})
+		m := namedMeter(t, Config{Base: &drivers.Decimal{Coef: c.base, Exp: -2}}, Model{Name: c.model, Address: c.address})
 		request := unhex(c.ask)
 		if c.ask == "" && c.model == "dlt645-1997" {
 			request = ask645(c.address, 0x01, 0x10, 0x90)
@@ -415,16 +417,9 @@ func TestNewNamedRefuses(t *testing.T) {
 
 // What is done to a meter shows in its values.
 func TestActs(t *testing.T) {
-	l := newLoad(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Hour, false, []interval{{active: 10e6}, {active: 10e6}, {active: 10e6}, {active: 10e6}})
+	l := plant.NewLoad(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Hour, false, []plant.Interval{{Active: 10e6}, {Active: 10e6}, {Active: 10e6}, {Active: 10e6}})
 	shows := func(c Config, at time.Duration) (energy, number string) {
-		c.Load, c.Base = l, &drivers.Decimal{Coef: 99990}
-		var err error
-		if c.Clock, err = NewClock(1, Hold{}, 0); err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now().Add(-at)
-		c.Clock.began.Store(&began)
-		c.Clock.length = at // it stands still there
+		c.Load, c.Clock, c.Base = l, stopped(t, at), &drivers.Decimal{Coef: 99990}
 		m, err := NewNamed(c, Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
 		if err != nil {
 			t.Fatal(err)
@@ -577,7 +572,7 @@ func TestNamedFaults(t *testing.T) {
 
 func FuzzNamed(f *testing.F) {
 	l := constant()
-	c, err := NewClock(1, Hold{}, l.Length())
+	c, err := plant.NewClock(1, plant.Hold{}, l.Length())
 	if err != nil {
 		f.Fatal(err)
 	}

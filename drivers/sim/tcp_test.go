@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // serveOn runs a server on a loopback listener until the test ends.
@@ -72,7 +73,7 @@ func fifty(t testing.TB, refresh time.Duration) *Meter {
 	names := []string{"voltage_l1", "voltage_l2", "voltage_l3", "current_l1", "current_l2", "current_l3", "power_l1", "power_l2", "power_l3", "power",
 		"reactive_power_l1", "reactive_power_l2", "reactive_power_l3", "reactive_power", "power_factor_l1", "power_factor_l2", "power_factor_l3", "power_factor", "frequency", "energy_import"}
 	units := map[string]string{"volt": "V", "curr": "A", "powe": "W", "reac": "var", "freq": "Hz", "ener": "kWh"}
-	c := Config{Load: ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)), Refresh: refresh}
+	c := Config{Load: plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)), Refresh: refresh}
 	for i, n := range names {
 		unit := units[n[:4]]
 		if len(n) >= 12 && n[:12] == "power_factor" {
@@ -81,7 +82,7 @@ func fifty(t testing.TB, refresh time.Duration) *Meter {
 		c.Registers = append(c.Registers, float(n, unit, -2, drivers.InputRegister, uint16(2*i)))
 	}
 	var err error
-	if c.Clock, err = NewClock(1, Hold{}, 0); err != nil {
+	if c.Clock, err = plant.NewClock(1, plant.Hold{}, 0); err != nil {
 		t.Fatal(err)
 	}
 	m, err := New(c)

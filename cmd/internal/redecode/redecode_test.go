@@ -19,6 +19,7 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/seal"
@@ -60,11 +61,11 @@ func devices() []device {
 // reads them with raw frames on.
 func start(t testing.TB, devices []device) *configs.Site {
 	t.Helper()
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := sim.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+	load := plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
 	dir := t.TempDir()
 	site := &configs.Site{
 		Channels: configs.DefaultChannels(), Window: 500 * time.Millisecond, Timezone: configs.DefaultTimezone, Key: filepath.Join(dir, "device.key"),
