@@ -8,6 +8,7 @@ import (
 
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 )
 
 // wiring is the lines and meters of the command line, in its order.
@@ -15,7 +16,7 @@ type wiring []lineSpec
 
 type lineSpec struct {
 	sim.Line // without meters
-	rates    sim.Rates
+	rates    meter.Rates
 	meters   []meterSpec
 }
 
@@ -104,7 +105,7 @@ func (f meterFlag) Set(s string) error {
 	line := &(*f.wiring)[len(*f.wiring)-1]
 	m := meterSpec{profile: parts[0]}
 	var err error
-	switch named := sim.IsModel(m.profile); {
+	switch named := meter.IsModel(m.profile); {
 	case named && line.Kind == sim.TCP:
 		return fmt.Errorf("%s is for a serial line; a tcp line has Modbus meters only", m.profile)
 	case named:

@@ -11,6 +11,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
@@ -24,16 +25,16 @@ func TestDriverReadsWhatTheSimulatorHolds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	units := make(sim.Units)
+	units := make(meter.Units)
 	for i, id := range library.IDs() {
-		if sim.IsModel(id) {
+		if meter.IsModel(id) {
 			continue // no Modbus meter
 		}
 		p, err := library.Get(id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		units[byte(i+1)], err = sim.New(sim.Config{Name: id, Load: load, Clock: clock, Seed: uint64(i), Ratio: 40}.WithProfile(p))
+		units[byte(i+1)], err = meter.NewModbus(meter.Config{Name: id, Load: load, Clock: clock, Seed: uint64(i), Ratio: 40}.WithProfile(p))
 		if err != nil {
 			t.Fatal(err)
 		}

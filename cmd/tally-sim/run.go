@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
@@ -127,7 +128,7 @@ type simulator struct {
 
 // placed is a meter and where it is.
 type placed struct {
-	meter
+	reported
 	line    int
 	unit    byte   // 0 where there is an address
 	address string // "" for Modbus
@@ -135,8 +136,8 @@ type placed struct {
 	serial  drivers.Settings // its own, if it has any
 }
 
-// meter is what a report says of one.
-type meter interface {
+// reported is what a report says of a meter.
+type reported interface {
 	Name() string
 	Requests() int64
 	Reading(quantity string) (drivers.Decimal, bool)
@@ -220,12 +221,12 @@ func (s *simulator) build(load *plant.Load, clock *plant.Clock) ([]sim.Line, err
 	var lines []sim.Line
 	for i, pl := range s.wiring {
 		line := pl.Line
-		line.Units = make(sim.Units)
+		line.Units = make(meter.Units)
 		if len(pl.meters) == 0 {
 			return nil, cli.UsageError("line %s:%s has no --meter", line.Kind, line.Address)
 		}
 		for _, spec := range pl.meters {
-			if spec.rates == (sim.Rates{}) {
+			if spec.rates == (meter.Rates{}) {
 				spec.rates = pl.rates
 			}
 			copies := 1
@@ -238,7 +239,7 @@ func (s *simulator) build(load *plant.Load, clock *plant.Clock) ([]sim.Line, err
 					if err != nil {
 						return nil, cli.UsageError("%v", err)
 					}
-					if units, modbus := heard.(sim.Units); modbus && spec.serial.Baud == 0 && spec.delay == 0 && line.Units[byte(unit)] == nil {
+					if units, modbus := heard.(meter.Units); modbus && spec.serial.Baud == 0 && spec.delay == 0 && line.Units[byte(unit)] == nil {
 						line.Units[byte(unit)] = units[byte(unit)]
 					} else {
 						line.Stations = append(line.Stations, sim.Station{Meter: heard, Serial: spec.serial, Delay: spec.delay})
@@ -253,12 +254,12 @@ func (s *simulator) build(load *plant.Load, clock *plant.Clock) ([]sim.Line, err
 }
 
 // meter makes one meter, and what of it hangs on the line.
-func (s *simulator) meter(spec meterSpec, unit int, load *plant.Load, clock *plant.Clock, library *profile.Library) (meter, sim.Listener, error) {
-	c := sim.Config{
+func (s *simulator) meter(spec meterSpec, unit int, load *plant.Load, clock *plant.Clock, library *profile.Library) (reported, sim.Listener, error) {
+	c := meter.Config{
 		Name: spec.name, Load: load, Clock: clock, Seed: s.seed + uint64(len(s.meters)),
 		Share: spec.share, Ratio: spec.ratio, Base: spec.base, Refresh: refresh, Digits: spec.digits, Acts: spec.acts,
 	}
-	if spec.rates != (sim.Rates{}) {
+	if spec.rates != (meter.Rates{}) {
 		c.Fault = spec.rates.Faults(c.Seed)
 	}
 	if spec.address != "" {
@@ -272,7 +273,7 @@ func (s *simulator) meter(spec meterSpec, unit int, load *plant.Load, clock *pla
 		case spec.model.Speed == 0:
 			spec.model.Speed = 9600
 		}
-		m, err := sim.NewNamed(c, spec.model)
+		m, err := meter.NewNamed(c, spec.model)
 		return m, m, err
 	}
 	if c.Name == "" || spec.first != spec.last {
@@ -282,8 +283,8 @@ func (s *simulator) meter(spec meterSpec, unit int, load *plant.Load, clock *pla
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := sim.New(c.WithProfile(p))
-	return m, sim.Units{byte(unit): m}, err
+	m, err := meter.NewModbus(c.WithProfile(p))
+	return m, meter.Units{byte(unit): m}, err
 }
 
 type readyJSON struct {

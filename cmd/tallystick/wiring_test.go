@@ -13,6 +13,7 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
@@ -33,11 +34,11 @@ func wired(t *testing.T, at, settings string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := sim.New(sim.Config{Name: "m", Load: plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)), Clock: clock}.WithProfile(p))
+	m, err := meter.NewModbus(meter.Config{Name: "m", Load: plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)), Clock: clock}.WithProfile(p))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := sim.Open(sim.Line{Kind: sim.RTU, Address: at, Garbage: true, Stations: []sim.Station{{Meter: sim.Units{7: m}, Serial: serial}}})
+	f, err := sim.Open(sim.Line{Kind: sim.RTU, Address: at, Garbage: true, Stations: []sim.Station{{Meter: meter.Units{7: m}, Serial: serial}}})
 	if err != nil {
 		t.Fatal(err)
 	}

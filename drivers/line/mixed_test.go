@@ -16,6 +16,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
@@ -71,8 +72,8 @@ func testMixedLine(t *testing.T, shared bool, polls int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bus, placed, err := sim.Mixed("", sim.RTU, load, clock, func(i int) func(int) sim.Fault {
-		return sim.Rates{Late: 0.01, LateBy: 1200 * time.Millisecond, Lost: 0.01, Corrupt: 0.01}.Faults(uint64(i))
+	bus, placed, err := sim.Mixed("", sim.RTU, load, clock, func(i int) func(int) meter.Fault {
+		return meter.Rates{Late: 0.01, LateBy: 1200 * time.Millisecond, Lost: 0.01, Corrupt: 0.01}.Faults(uint64(i))
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
@@ -96,7 +97,7 @@ func TestExchangedIEC62056(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	there, err := sim.NewNamed(sim.Config{Name: "press-1", Load: load, Clock: clock}, sim.Model{Name: "iec62056-generic", Address: "12345678", Speed: 19200})
+	there, err := meter.NewNamed(meter.Config{Name: "press-1", Load: load, Clock: clock}, meter.Model{Name: "iec62056-generic", Address: "12345678", Speed: 19200})
 	if err != nil {
 		t.Fatal(err)
 	}

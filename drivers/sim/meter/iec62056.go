@@ -1,4 +1,4 @@
-package sim
+package meter
 
 import (
 	"bytes"
@@ -45,11 +45,11 @@ func newIEC62056(d *device, model Model) (*iec62056, error) {
 
 // delay is the reaction time of a meter whose maker's third letter is a
 // capital (section 6.3.14, item 12).
-func (m *iec62056) delay() time.Duration { return 200 * time.Millisecond }
+func (m *iec62056) Delay() time.Duration { return 200 * time.Millisecond }
 
 // find looks for a sign-on, /?address!CR LF, and for an acknowledgement,
 // 06 V Z Y CR LF.
-func (m *iec62056) find(b []byte) (skip, size int) {
+func (m *iec62056) Find(b []byte) (skip, size int) {
 	unfinished := len(b)
 	for i, c := range b {
 		rest := b[i:]
@@ -81,7 +81,7 @@ func (m *iec62056) find(b []byte) (skip, size int) {
 // gives the other end 1.5 s.
 const patience = 3 * time.Second
 
-func (m *iec62056) reply(dst, request []byte, ask func() Fault) (reply, bool) {
+func (m *iec62056) reply(dst, request []byte, ask func() Fault) (Reply, bool) {
 	start := len(dst)
 	m.signing.Lock()
 	defer m.signing.Unlock()
@@ -90,37 +90,37 @@ func (m *iec62056) reply(dst, request []byte, ask func() Fault) (reply, bool) {
 		signedOn := !m.signed.IsZero() && waited <= patience
 		m.signed = time.Time{}
 		if !signedOn || request[1] != '0' || request[3] != '0' { // data readout only
-			return reply{}, false
+			return Reply{}, false
 		}
 		f := ask()
 		if f.Exception != 0 {
-			return reply{}, true
+			return Reply{}, true
 		}
-		r := reply{bytes: m.data(dst, f)[start:]}
+		r := Reply{Bytes: m.data(dst, f)[start:]}
 		if request[2] == m.speed {
-			r.speed = drivers.Settings{Baud: iecSpeeds[m.speed-'0'], DataBits: 7, Parity: 'E', StopBits: 1}
+			r.Speed = drivers.Settings{Baud: iecSpeeds[m.speed-'0'], DataBits: 7, Parity: 'E', StopBits: 1}
 		}
 		return r, true
 	}
 	m.signed = time.Time{}
 	address := string(request[2 : len(request)-3])
 	if address != "" && address != m.model.Address {
-		return reply{}, false
+		return Reply{}, false
 	}
 	f := ask()
 	if f.Exception != 0 {
-		return reply{}, true
+		return Reply{}, true
 	}
 	dst = append(dst, "/SIM"...)
 	if m.speed == 0 {
 		dst = append(dst, "TALLY\r\n"...)
-		return reply{bytes: m.data(dst, f)[start:]}, true
+		return Reply{Bytes: m.data(dst, f)[start:]}, true
 	}
 	dst = append(append(dst, m.speed), "TALLY\r\n"...)
 	if !f.Silent {
 		m.signed = time.Now().Add(f.Late)
 	}
-	return reply{bytes: dst[start:], next: drivers.Settings{Baud: iecSpeeds[m.speed-'0'], DataBits: 7, Parity: 'E', StopBits: 1}}, true
+	return Reply{Bytes: dst[start:], Next: drivers.Settings{Baud: iecSpeeds[m.speed-'0'], DataBits: 7, Parity: 'E', StopBits: 1}}, true
 }
 
 // obis is one line of the data block.

@@ -1,4 +1,4 @@
-package sim
+package meter
 
 import (
 	"slices"
@@ -62,9 +62,9 @@ func newDLT645(d *device, model Model) *dlt645 {
 }
 
 // delay lies in the 20 to 500 ms of DL/T 645-2007, section 7.2.
-func (m *dlt645) delay() time.Duration { return 30 * time.Millisecond }
+func (m *dlt645) Delay() time.Duration { return 30 * time.Millisecond }
 
-func (m *dlt645) find(b []byte) (skip, size int) {
+func (m *dlt645) Find(b []byte) (skip, size int) {
 	return scanFrame(b, func(b []byte) int {
 		switch {
 		case len(b) > 7 && b[7] != 0x68, len(b) > 9 && b[9] > 200:
@@ -76,10 +76,10 @@ func (m *dlt645) find(b []byte) (skip, size int) {
 	})
 }
 
-func (m *dlt645) reply(dst, request []byte, ask func() Fault) (reply, bool) {
+func (m *dlt645) reply(dst, request []byte, ask func() Fault) (Reply, bool) {
 	address, control := request[1:7], request[8]
 	if !addressed(address, m.model.Address) || control&dlt645Answer != 0 {
-		return reply{}, false
+		return Reply{}, false
 	}
 	data := slices.Clone(request[10 : len(request)-2])
 	for i := range data {
@@ -94,7 +94,7 @@ func (m *dlt645) reply(dst, request []byte, ask func() Fault) (reply, bool) {
 		f := ask()
 		return m.frame(dst, control|dlt645Answer|dlt645Refuse, []byte{notAuthorised}, f), true
 	default:
-		return reply{}, false
+		return Reply{}, false
 	}
 	f := ask()
 	if f.Exception != 0 {
@@ -131,7 +131,7 @@ func (m *dlt645) reply(dst, request []byte, ask func() Fault) (reply, bool) {
 }
 
 // frame appends wake-up bytes and a frame to dst.
-func (m *dlt645) frame(dst []byte, control byte, data []byte, f Fault) reply {
+func (m *dlt645) frame(dst []byte, control byte, data []byte, f Fault) Reply {
 	begin := len(dst)
 	for range m.model.Wakeup {
 		dst = append(dst, 0xFE)
@@ -146,7 +146,7 @@ func (m *dlt645) frame(dst []byte, control byte, data []byte, f Fault) reply {
 		dst = append(dst, b+0x33)
 	}
 	dst = append(dst, sum(dst[start:]), 0x16)
-	return reply{bytes: dst[begin:]}
+	return Reply{Bytes: dst[begin:]}
 }
 
 // show appends one value, or FF where a phase is not connected.

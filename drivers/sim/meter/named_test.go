@@ -1,13 +1,10 @@
-package sim
+package meter
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
@@ -31,12 +28,12 @@ func namedMeter(t *testing.T, c Config, model Model) *Named {
 }
 
 // ask puts bytes to a meter as an ear would.
-func ask(l Listener, b []byte) []byte {
-	skip, size := l.find(b)
+func ask(l *Named, b []byte) []byte {
+	skip, size := l.Find(b)
 	if size == 0 {
 		return nil
 	}
-	return l.answer(nil, b[skip:skip+size]).bytes
+	return l.Answer(nil, b[skip:skip+size]).Bytes
 }
 
 // ask645 builds a read request from the text alone: sum and offset are checked
@@ -464,8 +461,8 @@ func TestDo(t *testing.T) {
 		t.Errorf("after the reset %s kWh", v)
 	}
 	m.Do(Die)
-	if r := m.respond(nil, 1, unhex("03 000A 0002")); len(r.pdu) > 0 {
-		t.Errorf("a dead meter answers % X", r.pdu)
+	if r := m.Respond(nil, 1, unhex("03 000A 0002")); len(r.PDU) > 0 {
+		t.Errorf("a dead meter answers % X", r.PDU)
 	}
 }
 
@@ -531,40 +528,40 @@ func TestNamedFaults(t *testing.T) {
 		{iec, []byte("/?!\r\n"), nil, "0.0.0(2)"},
 	} {
 		name := m.model.Name
-		put := func(fault Fault) reply {
+		put := func(fault Fault) Reply {
 			f = fault
-			skip, size := m.find(m.request)
-			return m.answer(nil, m.request[skip:skip+size])
+			skip, size := m.Find(m.request)
+			return m.Answer(nil, m.request[skip:skip+size])
 		}
-		good := bytes.Clone(put(Fault{}).bytes)
+		good := bytes.Clone(put(Fault{}).Bytes)
 		if len(good) == 0 {
 			t.Fatalf("%s: silent", name)
 		}
-		if got := put(Fault{Silent: true}).bytes; len(got) > 0 {
+		if got := put(Fault{Silent: true}).Bytes; len(got) > 0 {
 			t.Errorf("%s silent: % X", name, got)
 		}
-		if got := put(Fault{Late: time.Second}); got.late != time.Second || !bytes.Equal(got.bytes, good) {
+		if got := put(Fault{Late: time.Second}); got.Late != time.Second || !bytes.Equal(got.Bytes, good) {
 			t.Errorf("%s late: %+v", name, got)
 		}
-		if got := put(Fault{Noise: unhex("FF 00")}).bytes; !bytes.Equal(got, append(unhex("FF 00"), good...)) {
+		if got := put(Fault{Noise: unhex("FF 00")}).Bytes; !bytes.Equal(got, append(unhex("FF 00"), good...)) {
 			t.Errorf("%s noise: % X", name, got)
 		}
-		if got := put(Fault{Noise: unhex("FF 00"), Silent: true}).bytes; !bytes.Equal(got, unhex("FF 00")) {
+		if got := put(Fault{Noise: unhex("FF 00"), Silent: true}).Bytes; !bytes.Equal(got, unhex("FF 00")) {
 			t.Errorf("%s noise alone: % X", name, got)
 		}
-		if got := put(Fault{Cut: 3}).bytes; !bytes.Equal(got, good[:len(good)-3]) {
+		if got := put(Fault{Cut: 3}).Bytes; !bytes.Equal(got, good[:len(good)-3]) {
 			t.Errorf("%s cut: % X", name, got)
 		}
-		if got := put(Fault{Corrupt: 1}).bytes; len(got) != len(good) || bytes.Equal(got, good) {
+		if got := put(Fault{Corrupt: 1}).Bytes; len(got) != len(good) || bytes.Equal(got, good) {
 			t.Errorf("%s corrupt: % X", name, got)
 		}
-		if got := put(Fault{Exception: 6}).bytes; m.refusal != nil && !bytes.Contains(got, m.refusal) || m.refusal == nil && len(got) > 0 {
+		if got := put(Fault{Exception: 6}).Bytes; m.refusal != nil && !bytes.Contains(got, m.refusal) || m.refusal == nil && len(got) > 0 {
 			t.Errorf("%s refused: % X", name, got)
 		}
-		if got := put(Fault{Foreign: true}).bytes; !bytes.Contains(got, []byte(m.foreign)) || bytes.Contains(good, []byte(m.foreign)) {
+		if got := put(Fault{Foreign: true}).Bytes; !bytes.Contains(got, []byte(m.foreign)) || bytes.Contains(good, []byte(m.foreign)) {
 			t.Errorf("%s foreign: % X", name, got)
 		}
-		if got := put(Fault{Factor: 1500}).bytes; len(got) != len(good) || bytes.Equal(got, good) {
+		if got := put(Fault{Factor: 1500}).Bytes; len(got) != len(good) || bytes.Equal(got, good) {
 			t.Errorf("%s wrong: % X", name, got)
 		}
 	}
@@ -593,69 +590,13 @@ func FuzzNamed(f *testing.F) {
 	f.Add([]byte("/?!\r\n\x06050\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, m := range meters {
-			skip, size := m.find(b)
+			skip, size := m.Find(b)
 			if skip < 0 || size < 0 || skip+size > len(b) {
 				t.Fatalf("%s: skip %d, size %d of %d bytes", m.model.Name, skip, size, len(b))
 			}
 			if size > 0 {
-				m.answer(nil, b[skip:skip+size])
+				m.Answer(nil, b[skip:skip+size])
 			}
 		}
 	})
-}
-
-// wired serves a line over a pipe, in a synctest bubble.
-func wired(t *testing.T, l Line, host func() (drivers.Settings, bool)) (end net.Conn, stop func()) {
-	t.Helper()
-	near, far := net.Pipe()
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error)
-	go func() { served <- serve(ctx, far, l.wire(far, host)) }()
-	return near, func() {
-		cancel()
-		near.Close()
-		if err := <-served; err != nil {
-			t.Errorf("serve: %v, want nil after its context ended", err)
-		}
-	}
-}
-
-func settings(t *testing.T, s string) drivers.Settings {
-	t.Helper()
-	v, err := drivers.ParseSettings(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-// Each protocol takes the time of its bytes at its own speed.
-func TestNamedTiming(t *testing.T) {
-	for _, c := range []struct {
-		model   Model
-		serial  string
-		request []byte
-		want    func(reply int) time.Duration
-	}{
-		{Model{Name: "dlt645-2007-3ph", Address: "000000000001", Wakeup: 4}, "2400 8E1", append(unhex("FE FE FE FE"), ask645("000000000001", 0x11, 0, 0, 1, 0)...),
-			func(n int) time.Duration { return chars(4+16, n, 11, 2400) + 30*time.Millisecond }},
-		{Model{Name: "cjt188-water", Address: "00000000000001"}, "9600 8N1", unhex("68 10 AA AA AA AA AA AA AA 01 03 90 1F 90 61 16"),
-			func(n int) time.Duration { return chars(16, n, 10, 9600) + 50*time.Millisecond }},
-		{Model{Name: "iec62056-generic", Address: "1"}, "300 7E1", []byte("/?!\r\n"),
-			func(n int) time.Duration { return chars(5, n, 10, 300) + 200*time.Millisecond }},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			conn, stop := wired(t, Line{Stations: []Station{{Meter: namedMeter(t, Config{}, c.model), Serial: settings(t, c.serial)}}}, nil)
-			defer stop()
-			reply, took := exchangeFor(t, conn, c.request, time.Minute)
-			if want := c.want(len(reply)); len(reply) == 0 || took-want > time.Microsecond || want-took > time.Microsecond {
-				t.Errorf("%s: %d bytes after %v, on the wire they take %v", c.model.Name, len(reply), took, want)
-			}
-		})
-	}
-}
-
-// chars is the time of a request, the silence after it and a reply.
-func chars(request, reply, bits, baud int) time.Duration {
-	return time.Duration((float64(request+reply) + 3.5) * float64(bits) / float64(baud) * 1e9)
 }

@@ -1,4 +1,4 @@
-package sim
+package meter
 
 import (
 	"encoding/binary"
@@ -50,9 +50,9 @@ func newCJT188(d *device, model Model) *cjt188 {
 	return m
 }
 
-func (m *cjt188) delay() time.Duration { return 50 * time.Millisecond }
+func (m *cjt188) Delay() time.Duration { return 50 * time.Millisecond }
 
-func (m *cjt188) find(b []byte) (skip, size int) {
+func (m *cjt188) Find(b []byte) (skip, size int) {
 	return scanFrame(b, func(b []byte) int {
 		switch {
 		case len(b) < 11:
@@ -64,18 +64,18 @@ func (m *cjt188) find(b []byte) (skip, size int) {
 	})
 }
 
-func (m *cjt188) reply(dst, request []byte, ask func() Fault) (reply, bool) {
+func (m *cjt188) reply(dst, request []byte, ask func() Fault) (Reply, bool) {
 	class, address, control, data := request[1], request[2:9], request[9], request[11:len(request)-2]
 	if class != m.class && class != 0xAA || !addressed(address, m.model.Address) ||
 		len(data) != 3 || control != cjt188Read && control != cjt188Address {
-		return reply{}, false
+		return Reply{}, false
 	}
 	di, swapped := binary.BigEndian.Uint16(data), binary.LittleEndian.Uint16(data)
 	if m.model.Order == LowFirst || m.model.Order == AnyOrder && !m.has(control, di) {
 		di, swapped = swapped, di
 	}
 	if !m.has(control, di) && m.has(control, swapped) {
-		return reply{}, false // a real meter makes nothing of it
+		return Reply{}, false // a real meter makes nothing of it
 	}
 	f := ask()
 	ser := data[2]
@@ -237,7 +237,7 @@ func (m *cjt188) flow(t time.Duration, factor int64) *pipe {
 	}
 	return &v
 }
-func (m *cjt188) frame(dst []byte, control byte, data []byte, f Fault) reply {
+func (m *cjt188) frame(dst []byte, control byte, data []byte, f Fault) Reply {
 	begin := len(dst)
 	for range m.model.Wakeup {
 		dst = append(dst, 0xFE)
@@ -250,5 +250,5 @@ func (m *cjt188) frame(dst []byte, control byte, data []byte, f Fault) reply {
 	dst = append(appendDigits(append(dst, 0x68, m.class), name), control, byte(len(data)))
 	dst = append(dst, data...)
 	dst = append(dst, sum(dst[start:]), 0x16)
-	return reply{bytes: dst[begin:]}
+	return Reply{Bytes: dst[begin:]}
 }

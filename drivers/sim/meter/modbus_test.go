@@ -1,4 +1,4 @@
-package sim
+package meter
 
 import (
 	"bytes"
@@ -24,6 +24,14 @@ func float(name, unit string, exp int8, table drivers.Table, address uint16) dri
 	r := reg(name, unit, exp, table, address, drivers.Float32)
 	r.Scale = 0
 	return r
+}
+
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 // constant is a load of one hour at 12 kW and 5 kvar: S = 13 kVA, PF = 12/13.
@@ -53,13 +61,13 @@ func stopped(t *testing.T, at time.Duration) *plant.Clock {
 	return c
 }
 
-func energyMeter(t *testing.T, typ string, l *plant.Load, baseCents int64) *Meter {
+func energyMeter(t *testing.T, typ string, l *plant.Load, baseCents int64) *Modbus {
 	t.Helper()
 	r := reg("energy_import", "kWh", -2, drivers.HoldingRegister, 10, drivers.Uint32)
 	if typ == "float32" {
 		r = float("energy_import", "kWh", -2, drivers.HoldingRegister, 10)
 	}
-	m, err := New(Config{Name: "m", Load: l, Clock: held(t, l), Base: &drivers.Decimal{Coef: baseCents, Exp: -2}, Registers: []drivers.Register{r}})
+	m, err := NewModbus(Config{Name: "m", Load: l, Clock: held(t, l), Base: &drivers.Decimal{Coef: baseCents, Exp: -2}, Registers: []drivers.Register{r}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +83,7 @@ func TestEnergyRegisterNeverDrifts(t *testing.T) {
 		ratio := rapid.SampledFrom([]int64{1, 7, 40}).Draw(rt, "ratio")
 		exp := int8(rapid.IntRange(-3, 0).Draw(rt, "exp"))
 		base := rapid.Int64Range(0, 1e10).Draw(rt, "base")
-		m, err := New(Config{
+		m, err := NewModbus(Config{
 			Load: l, Clock: held(t, l), Ratio: ratio, Base: &drivers.Decimal{Coef: base, Exp: -6},
 			Registers: []drivers.Register{reg("energy_import", "kWh", exp, drivers.HoldingRegister, 0, drivers.Uint64)},
 		})
@@ -102,7 +110,7 @@ func TestEnergyRegisterNeverDrifts(t *testing.T) {
 
 // meterOfConstants holds one register of every type and word order, all from a
 // held load of 12 kW, and a hole after the first range.
-func meterOfConstants(t *testing.T) *Meter {
+func meterOfConstants(t *testing.T) *Modbus {
 	t.Helper()
 	h := drivers.HoldingRegister
 	ordered := func(r drivers.Register, o drivers.WordOrder) drivers.Register { r.Order = o; return r }
@@ -111,7 +119,7 @@ func meterOfConstants(t *testing.T) *Meter {
 		bits = append(bits, reg("di", "", 0, drivers.DiscreteInput, uint16(i), drivers.Bit))
 	}
 	l := constant()
-	m, err := New(Config{
+	m, err := NewModbus(Config{
 		Name: "golden", Load: l, Clock: held(t, l), Base: &drivers.Decimal{Coef: 1234567, Exp: -2}, MaxRegisters: 20,
 		Registers: append(bits,
 			reg("power", "W", 0, h, 0, drivers.Uint16),
@@ -268,7 +276,7 @@ func TestNewRefuses(t *testing.T) {
 	} {
 		c.c.Name, c.c.Load = "m", constant()
 		c.c.Clock = held(t, c.c.Load)
-		if _, err := New(c.c); err == nil || err.Error() != c.want {
+		if _, err := NewModbus(c.c); err == nil || err.Error() != c.want {
 			t.Errorf("%s: error %v\nwant %s", c.name, err, c.want)
 		}
 	}
@@ -281,7 +289,7 @@ func TestFirstPollFindsTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := New(Config{Load: l, Clock: c, Base: &drivers.Decimal{Coef: 5, Exp: 0}, Registers: []drivers.Register{
+	m, err := NewModbus(Config{Load: l, Clock: c, Base: &drivers.Decimal{Coef: 5, Exp: 0}, Registers: []drivers.Register{
 		reg("energy_import", "kWh", 0, drivers.HoldingRegister, 0, drivers.Uint16),
 	}})
 	if err != nil {
@@ -326,7 +334,7 @@ func FuzzAnswer(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	m, err := New(Config{Load: l, Clock: c, Registers: []drivers.Register{
+	m, err := NewModbus(Config{Load: l, Clock: c, Registers: []drivers.Register{
 		reg("power", "W", 0, drivers.HoldingRegister, 5, drivers.Int32),
 		reg("energy_import", "kWh", -2, drivers.InputRegister, 0xFFFE, drivers.Uint32),
 		reg("run", "", 0, drivers.Coil, 0, drivers.Bit),
@@ -347,4 +355,62 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("% X to % X", got, pdu)
 		}
 	})
+}
+
+// fifty is a meter with 20 float values in 40 registers.
+func fifty(t testing.TB, refresh time.Duration) *Modbus {
+	t.Helper()
+	names := []string{"voltage_l1", "voltage_l2", "voltage_l3", "current_l1", "current_l2", "current_l3", "power_l1", "power_l2", "power_l3", "power",
+		"reactive_power_l1", "reactive_power_l2", "reactive_power_l3", "reactive_power", "power_factor_l1", "power_factor_l2", "power_factor_l3", "power_factor", "frequency", "energy_import"}
+	units := map[string]string{"volt": "V", "curr": "A", "powe": "W", "reac": "var", "freq": "Hz", "ener": "kWh"}
+	c := Config{Load: plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)), Refresh: refresh}
+	for i, n := range names {
+		unit := units[n[:4]]
+		if len(n) >= 12 && n[:12] == "power_factor" {
+			unit = ""
+		}
+		c.Registers = append(c.Registers, float(n, unit, -2, drivers.InputRegister, uint16(2*i)))
+	}
+	var err error
+	if c.Clock, err = plant.NewClock(1, plant.Hold{}, 0); err != nil {
+		t.Fatal(err)
+	}
+	m, err := NewModbus(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// Answering does not allocate: the simulator stays out of a benchmark's way.
+func TestAnswersDoNotAllocate(t *testing.T) {
+	m := fifty(t, time.Hour)
+	var buf [253]byte
+	ask := unhex("04 0000 0028")
+	m.Respond(buf[:], 1, ask)
+	if n := testing.AllocsPerRun(100, func() {
+		if r := m.Respond(buf[:], 1, ask); len(r.PDU) != 82 {
+			t.Fatalf("% X", r.PDU)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a request", n)
+	}
+}
+
+func BenchmarkRespond(b *testing.B) {
+	m := fifty(b, 100*time.Millisecond)
+	var buf [253]byte
+	ask := unhex("04 0000 0028")
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Respond(buf[:], 1, ask)
+	}
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	m := fifty(b, 0)
+	b.ReportAllocs()
+	for b.Loop() {
+		m.update()
+	}
 }
