@@ -16,6 +16,8 @@
 //	                  drivers/cjt188 and drivers/iec62056
 //	drivers/profile   says what a device has and where: data, not code
 //	drivers/replay    reads a meter once more from its recorded frames, in a dispute
+//	drivers/sim       a factory in place of copper, for tests and the demo: in it plant is
+//	                  what is drawn, meter what is answered, sim itself the lines
 //	agent             polls on schedule, fills the open window, seals it, appends it
 //	agent/judge       marks what cannot be, and says what happened
 //	uplink/evidence   the signed format: its SPEC.md is the contract with lenders;

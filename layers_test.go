@@ -28,7 +28,9 @@ var may = map[string][]string{
 	"drivers/replay":     {"drivers", "drivers/*"},
 	"drivers/drivertest": {"drivers"},                   // a suite of tests, imported by tests only
 	"drivers/profile":    {"drivers", "configs/strict"}, // one strict YAML reader for all files of ours
-	"drivers/sim":        {"drivers", "drivers/*"},
+	"drivers/sim":        {"drivers", "drivers/profile", "drivers/sim/*"},
+	"drivers/sim/meter":  {"drivers", "drivers/profile", "drivers/sim/plant"},
+	"drivers/sim/plant":  {"drivers"},
 	"buffer":             {"buffer/*"},
 	"buffer/vfs":         {},
 	"buffer/vfs/crashfs": {"buffer/vfs"},

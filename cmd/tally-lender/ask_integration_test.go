@@ -20,6 +20,8 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -66,15 +68,15 @@ func startMeter(t *testing.T) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := sim.New(sim.Config{Name: "press-1", Load: sim.ShiftPattern(1, time.Now()), Clock: clock}.WithProfile(p))
+	m, err := meter.NewModbus(meter.Config{Name: "press-1", Load: plant.ShiftPattern(1, time.Now()), Clock: clock}.WithProfile(p))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := sim.Open(sim.Line{Kind: sim.TCP, Address: "127.0.0.1:0", Units: sim.Units{7: m}})
+	f, err := sim.Open(sim.Line{Kind: sim.TCP, Address: "127.0.0.1:0", Units: meter.Units{7: m}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // wired puts one SDM630 with settings of its own, as unit 7, and one with
@@ -24,7 +26,7 @@ func wired(t *testing.T, at, settings string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock, err := sim.NewClock(1, sim.Hold{For: time.Hour}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{For: time.Hour}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,11 +34,11 @@ func wired(t *testing.T, at, settings string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := sim.New(sim.Config{Name: "m", Load: sim.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)), Clock: clock}.WithProfile(p))
+	m, err := meter.NewModbus(meter.Config{Name: "m", Load: plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)), Clock: clock}.WithProfile(p))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := sim.Open(sim.Line{Kind: sim.RTU, Address: at, Garbage: true, Stations: []sim.Station{{Meter: sim.Units{7: m}, Serial: serial}}})
+	f, err := sim.Open(sim.Line{Kind: sim.RTU, Address: at, Garbage: true, Stations: []sim.Station{{Meter: meter.Units{7: m}, Serial: serial}}})
 	if err != nil {
 		t.Fatal(err)
 	}

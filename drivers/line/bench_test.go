@@ -16,6 +16,8 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 const (
@@ -112,25 +114,25 @@ func benchLine(b *testing.B, bus sim.Line) (p *timed, l *Line, stop func()) {
 }
 
 // simConfig is a simulated meter that stands still.
-func simConfig(b *testing.B, name string) sim.Config {
+func simConfig(b *testing.B, name string) meter.Config {
 	b.Helper()
-	clock, err := sim.NewClock(1, sim.Hold{For: 1e6 * time.Hour}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{For: 1e6 * time.Hour}, 0)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return sim.Config{Name: name, Clock: clock, Load: sim.ShiftPattern(1, time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC))}
+	return meter.Config{Name: name, Clock: clock, Load: plant.ShiftPattern(1, time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC))}
 }
 
 // unitsOf are n Modbus meters, units 1 to n, with the given settings; those in
 // dead do not answer.
 func unitsOf(b *testing.B, n int, s drivers.Settings, dead ...int) sim.Station {
 	b.Helper()
-	units := sim.Units{}
+	units := meter.Units{}
 	for i := range n {
 		c := simConfig(b, fmt.Sprint("m", i))
 		c.Registers = []drivers.Register{{Quantity: drivers.Quantity{Name: "voltage_l1", Unit: "V", Exp: -1}, Type: drivers.Float32}}
 		c.Ranges = []drivers.Range{{Last: 2*values - 1}}
-		m, err := sim.New(c)
+		m, err := meter.NewModbus(c)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -228,7 +230,7 @@ func BenchmarkMixed(b *testing.B) {
 			bus := sim.Line{Stations: []sim.Station{unitsOf(b, 6, fast)}}
 			address := func(i int) string { return fmt.Sprintf("21000000000%d", i) }
 			for i := range 4 {
-				m, err := sim.NewNamed(simConfig(b, address(i)), sim.Model{Name: model, Address: address(i), Wakeup: i})
+				m, err := meter.NewNamed(simConfig(b, address(i)), meter.Model{Name: model, Address: address(i), Wakeup: i})
 				if err != nil {
 					b.Fatal(err)
 				}

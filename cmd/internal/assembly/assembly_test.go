@@ -18,6 +18,8 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
@@ -90,12 +92,12 @@ meters: [{name: press-1, line: hall-a, address: 7, profile: eastron-sdm630, time
 // that is read anyway.
 func TestExchangedIEC62056(t *testing.T) {
 	fast := drivers.Settings{Baud: 19200, DataBits: 7, Parity: 'E', StopBits: 1}
-	load := sim.ShiftPattern(1, time.Now())
-	clock, err := sim.NewClock(1, sim.Hold{For: time.Hour}, 0)
+	load := plant.ShiftPattern(1, time.Now())
+	clock, err := plant.NewClock(1, plant.Hold{For: time.Hour}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	there, err := sim.NewNamed(sim.Config{Name: "press-1", Load: load, Clock: clock}, sim.Model{Name: "iec62056-generic", Address: "12345678", Speed: 19200})
+	there, err := meter.NewNamed(meter.Config{Name: "press-1", Load: load, Clock: clock}, meter.Model{Name: "iec62056-generic", Address: "12345678", Speed: 19200})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/seal"
@@ -35,8 +37,8 @@ func builtin(t testing.TB) *profile.Library {
 type device struct {
 	profile  string
 	protocol configs.Protocol
-	model    sim.Model // of a meter that names its data
-	fault    func(request int) sim.Fault
+	model    meter.Model // of a meter that names its data
+	fault    func(request int) meter.Fault
 	site     func(m *configs.Meter)
 	lacks    []string // quantities of a Modbus profile the meter refuses
 }
@@ -46,13 +48,13 @@ func devices() []device {
 		{profile: "eastron-sdm630", protocol: configs.ModbusTCP},
 		{profile: "acrel-dtsd1352", protocol: configs.ModbusRTU},
 		{profile: "peacefair-pzem016", protocol: configs.ModbusRTU},
-		{profile: "dlt645-2007-3ph", protocol: configs.DLT645v2007, model: sim.Model{Address: "210000000004"}},
-		{profile: "dlt645-2007-1ph", protocol: configs.DLT645v2007, model: sim.Model{Address: "210000000005", Wakeup: 4}},
-		{profile: "dlt645-1997", protocol: configs.DLT645v1997, model: sim.Model{Address: "970000000006"}},
-		{profile: "cjt188-water", protocol: configs.CJT188, model: sim.Model{Address: "78330000000007", Order: sim.HighFirst}},
-		{profile: "cjt188-heat", protocol: configs.CJT188, model: sim.Model{Address: "78330000000008", Order: sim.HighFirst, PlainSER: true}},
-		{profile: "iec62056-generic", protocol: configs.IEC62056, model: sim.Model{Address: "12345678", Speed: 9600}},
-		{profile: "iec62056-generic", protocol: configs.IEC62056, model: sim.Model{Address: "1"}},
+		{profile: "dlt645-2007-3ph", protocol: configs.DLT645v2007, model: meter.Model{Address: "210000000004"}},
+		{profile: "dlt645-2007-1ph", protocol: configs.DLT645v2007, model: meter.Model{Address: "210000000005", Wakeup: 4}},
+		{profile: "dlt645-1997", protocol: configs.DLT645v1997, model: meter.Model{Address: "970000000006"}},
+		{profile: "cjt188-water", protocol: configs.CJT188, model: meter.Model{Address: "78330000000007", Order: meter.HighFirst}},
+		{profile: "cjt188-heat", protocol: configs.CJT188, model: meter.Model{Address: "78330000000008", Order: meter.HighFirst, PlainSER: true}},
+		{profile: "iec62056-generic", protocol: configs.IEC62056, model: meter.Model{Address: "12345678", Speed: 9600}},
+		{profile: "iec62056-generic", protocol: configs.IEC62056, model: meter.Model{Address: "1"}},
 	}
 }
 
@@ -60,11 +62,11 @@ func devices() []device {
 // reads them with raw frames on.
 func start(t testing.TB, devices []device) *configs.Site {
 	t.Helper()
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := sim.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+	load := plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
 	dir := t.TempDir()
 	site := &configs.Site{
 		Channels: configs.DefaultChannels(), Window: 500 * time.Millisecond, Timezone: configs.DefaultTimezone, Key: filepath.Join(dir, "device.key"),
@@ -77,7 +79,7 @@ func start(t testing.TB, devices []device) *configs.Site {
 			Name: configs.Name(name), Line: name, Protocol: d.protocol, Address: configs.MeterAddress(d.model.Address),
 			Profile: d.profile, CT: configs.Ratio{Coef: 40}, PT: configs.Ratio{Coef: 1}, Interval: 100 * time.Millisecond, RawFrames: true,
 		}
-		c := sim.Config{Name: name, Load: load, Clock: clock, Seed: uint64(i), Fault: d.fault}
+		c := meter.Config{Name: name, Load: load, Clock: clock, Seed: uint64(i), Fault: d.fault}
 		line := sim.Line{Kind: sim.RTUOverTCP, Address: "127.0.0.1:0"}
 		if d.protocol.Modbus() {
 			m.Address = "7"
@@ -93,18 +95,18 @@ func start(t testing.TB, devices []device) *configs.Site {
 				c.Ranges = nil // what lies between registers is refused too
 				c.Registers = slices.DeleteFunc(slices.Clone(c.Registers), func(r drivers.Register) bool { return slices.Contains(d.lacks, r.Name) })
 			}
-			meter, err := sim.New(c)
+			m, err := meter.NewModbus(c)
 			if err != nil {
 				t.Fatal(err)
 			}
-			line.Units = sim.Units{7: meter}
+			line.Units = meter.Units{7: m}
 		} else {
 			d.model.Name = d.profile
-			meter, err := sim.NewNamed(c, d.model)
+			m, err := meter.NewNamed(c, d.model)
 			if err != nil {
 				t.Fatal(err)
 			}
-			line.Stations = []sim.Station{{Meter: meter}}
+			line.Stations = []sim.Station{{Meter: m}}
 		}
 		if d.site != nil {
 			d.site(&m)
@@ -195,16 +197,16 @@ func TestFaultsAreNotDifferences(t *testing.T) {
 	t.Parallel()
 	ds := devices()
 	for i := range ds {
-		ds[i].fault = func(request int) sim.Fault {
+		ds[i].fault = func(request int) meter.Fault {
 			switch request % 7 {
 			case 2:
-				return sim.Fault{Noise: []byte{0x55, 0xFE, 0x00}}
+				return meter.Fault{Noise: []byte{0x55, 0xFE, 0x00}}
 			case 4:
-				return sim.Fault{Foreign: true}
+				return meter.Fault{Foreign: true}
 			case 5:
-				return sim.Fault{Silent: true}
+				return meter.Fault{Silent: true}
 			}
-			return sim.Fault{}
+			return meter.Fault{}
 		}
 	}
 	ds = slices.DeleteFunc(ds, func(d device) bool { return d.protocol == configs.IEC62056 }) // waits two seconds for each

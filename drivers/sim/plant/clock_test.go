@@ -1,4 +1,4 @@
-package sim
+package plant
 
 import (
 	"context"
@@ -22,10 +22,10 @@ func TestClock(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		at(0)
-		c.polled()
+		c.Polled()
 		at(0)
 		time.Sleep(time.Second)
-		c.polled() // the first poll counts
+		c.Polled() // the first poll counts
 		at(0)
 		time.Sleep(100 * time.Millisecond)
 		at(10 * time.Second)

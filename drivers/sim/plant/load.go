@@ -1,4 +1,4 @@
-package sim
+package plant
 
 import (
 	"fmt"
@@ -8,15 +8,15 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 )
 
-// microExp is the exponent of every physical value in this package.
-const microExp = -6
+// Exp is the exponent of every physical value.
+const Exp = -6
 
 // maxEnergy bounds the energy of one step, so that a million steps fit int64.
 const maxEnergy = 1e12 // 10^-6 kWh: one million kWh
 
-// interval is what is drawn in one step, in 10^-6 kWh and 10^-6 kvarh.
-type interval struct {
-	active, lagging, leading int64
+// Interval is what is drawn in one step, in 10^-6 kWh and 10^-6 kvarh.
+type Interval struct {
+	Active, Lagging, Leading int64
 }
 
 // Load is what is drawn from the grid over time: equal steps of constant
@@ -27,28 +27,29 @@ type Load struct {
 	loop  bool
 	// sum[i] is what was drawn in the steps before i; it has one element more
 	// than there are steps.
-	sum []interval
+	sum []Interval
 }
 
-func newLoad(start time.Time, step time.Duration, loop bool, steps []interval) *Load {
-	l := &Load{start: start, step: step, loop: loop, sum: make([]interval, len(steps)+1)}
+// NewLoad makes a load of equal steps, which repeat when loop is set.
+func NewLoad(start time.Time, step time.Duration, loop bool, steps []Interval) *Load {
+	l := &Load{start: start, step: step, loop: loop, sum: make([]Interval, len(steps)+1)}
 	for i, s := range steps {
 		l.sum[i+1] = l.sum[i].plus(s)
 	}
 	return l
 }
 
-func (a interval) plus(b interval) interval {
-	return interval{a.active + b.active, a.lagging + b.lagging, a.leading + b.leading}
+func (a Interval) plus(b Interval) Interval {
+	return Interval{a.Active + b.Active, a.Lagging + b.Lagging, a.Leading + b.Leading}
 }
 
-func (a interval) minus(b interval) interval {
-	return interval{a.active - b.active, a.lagging - b.lagging, a.leading - b.leading}
+func (a Interval) minus(b Interval) Interval {
+	return Interval{a.Active - b.Active, a.Lagging - b.Lagging, a.Leading - b.Leading}
 }
 
 // times scales each part by num/den, rounding down.
-func (a interval) times(num, den int64) interval {
-	return interval{mulDiv(a.active, num, den), mulDiv(a.lagging, num, den), mulDiv(a.leading, num, den)}
+func (a Interval) times(num, den int64) Interval {
+	return Interval{mulDiv(a.Active, num, den), mulDiv(a.Lagging, num, den), mulDiv(a.Leading, num, den)}
 }
 
 // mulDiv is a x num / den rounded down, for non-negative a and num and a
@@ -70,7 +71,7 @@ func (l *Load) Length() time.Duration {
 // Total is the active energy of the whole load (of one round when it
 // repeats), in kWh and exact.
 func (l *Load) Total() drivers.Decimal {
-	return drivers.Decimal{Coef: l.sum[len(l.sum)-1].active, Exp: microExp}
+	return drivers.Decimal{Coef: l.sum[len(l.sum)-1].Active, Exp: Exp}
 }
 
 // at finds the step that holds the moment t after the start, how far into it t
@@ -90,7 +91,7 @@ func (l *Load) at(t time.Duration) (step int, into time.Duration, rounds int64) 
 }
 
 // energy is what has been drawn from the start to t.
-func (l *Load) energy(t time.Duration) interval {
+func (l *Load) energy(t time.Duration) Interval {
 	i, into, rounds := l.at(t)
 	part := l.sum[i+1].minus(l.sum[i]).times(int64(into), int64(l.step))
 	e := l.sum[i].plus(part)
@@ -106,8 +107,8 @@ func (l *Load) power(t time.Duration) (p, q int64) {
 	i, _, _ := l.at(t)
 	s := l.sum[i+1].minus(l.sum[i])
 	const perHour = int64(time.Hour) * 1000 // 10^-6 kWh in a step -> uW
-	return mulDiv(s.active, perHour, int64(l.step)),
-		mulDiv(s.lagging, perHour, int64(l.step)) - mulDiv(s.leading, perHour, int64(l.step))
+	return mulDiv(s.Active, perHour, int64(l.step)),
+		mulDiv(s.Lagging, perHour, int64(l.step)) - mulDiv(s.Leading, perHour, int64(l.step))
 }
 
 // Between keeps the whole steps that lie in [from, to). A zero time leaves
@@ -126,7 +127,7 @@ func (l *Load) Between(from, to time.Time) (*Load, error) {
 		return nil, fmt.Errorf("no load from %s to %s: the load covers %s to %s",
 			day(from), day(to), day(l.start), day(end))
 	}
-	cut := &Load{start: l.start.Add(l.step * time.Duration(lo)), step: l.step, sum: make([]interval, hi-lo+1)}
+	cut := &Load{start: l.start.Add(l.step * time.Duration(lo)), step: l.step, sum: make([]Interval, hi-lo+1)}
 	for i := range cut.sum {
 		cut.sum[i] = l.sum[lo+i].minus(l.sum[lo])
 	}

@@ -1,4 +1,4 @@
-package sim
+package meter
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // IEC 62056-21, section 6: characters and messages.
@@ -44,11 +45,11 @@ func newIEC62056(d *device, model Model) (*iec62056, error) {
 
 // delay is the reaction time of a meter whose maker's third letter is a
 // capital (section 6.3.14, item 12).
-func (m *iec62056) delay() time.Duration { return 200 * time.Millisecond }
+func (m *iec62056) Delay() time.Duration { return 200 * time.Millisecond }
 
 // find looks for a sign-on, /?address!CR LF, and for an acknowledgement,
 // 06 V Z Y CR LF.
-func (m *iec62056) find(b []byte) (skip, size int) {
+func (m *iec62056) Find(b []byte) (skip, size int) {
 	unfinished := len(b)
 	for i, c := range b {
 		rest := b[i:]
@@ -80,7 +81,7 @@ func (m *iec62056) find(b []byte) (skip, size int) {
 // gives the other end 1.5 s.
 const patience = 3 * time.Second
 
-func (m *iec62056) reply(dst, request []byte, ask func() Fault) (reply, bool) {
+func (m *iec62056) reply(dst, request []byte, ask func() Fault) (Reply, bool) {
 	start := len(dst)
 	m.signing.Lock()
 	defer m.signing.Unlock()
@@ -89,43 +90,43 @@ func (m *iec62056) reply(dst, request []byte, ask func() Fault) (reply, bool) {
 		signedOn := !m.signed.IsZero() && waited <= patience
 		m.signed = time.Time{}
 		if !signedOn || request[1] != '0' || request[3] != '0' { // data readout only
-			return reply{}, false
+			return Reply{}, false
 		}
 		f := ask()
 		if f.Exception != 0 {
-			return reply{}, true
+			return Reply{}, true
 		}
-		r := reply{bytes: m.data(dst, f)[start:]}
+		r := Reply{Bytes: m.data(dst, f)[start:]}
 		if request[2] == m.speed {
-			r.speed = drivers.Settings{Baud: iecSpeeds[m.speed-'0'], DataBits: 7, Parity: 'E', StopBits: 1}
+			r.Speed = drivers.Settings{Baud: iecSpeeds[m.speed-'0'], DataBits: 7, Parity: 'E', StopBits: 1}
 		}
 		return r, true
 	}
 	m.signed = time.Time{}
 	address := string(request[2 : len(request)-3])
 	if address != "" && address != m.model.Address {
-		return reply{}, false
+		return Reply{}, false
 	}
 	f := ask()
 	if f.Exception != 0 {
-		return reply{}, true
+		return Reply{}, true
 	}
 	dst = append(dst, "/SIM"...)
 	if m.speed == 0 {
 		dst = append(dst, "TALLY\r\n"...)
-		return reply{bytes: m.data(dst, f)[start:]}, true
+		return Reply{Bytes: m.data(dst, f)[start:]}, true
 	}
 	dst = append(append(dst, m.speed), "TALLY\r\n"...)
 	if !f.Silent {
 		m.signed = time.Now().Add(f.Late)
 	}
-	return reply{bytes: dst[start:], next: drivers.Settings{Baud: iecSpeeds[m.speed-'0'], DataBits: 7, Parity: 'E', StopBits: 1}}, true
+	return Reply{Bytes: dst[start:], Next: drivers.Settings{Baud: iecSpeeds[m.speed-'0'], DataBits: 7, Parity: 'E', StopBits: 1}}, true
 }
 
 // obis is one line of the data block.
 type obis struct {
 	code string
-	source
+	plant.Source
 	exp    int8 // of the last digit, in the unit of the quantity
 	digits int  // shown
 	unit   string
@@ -134,30 +135,30 @@ type obis struct {
 
 // readout is the data block of the meter, in its order.
 var readout = []obis{
-	{"1.8.0", source{energyImport, 0}, -3, 11, "kWh", false},
-	{"2.8.0", source{energyExport, 0}, -3, 11, "kWh", false},
-	{"3.8.0", source{reactiveImport, 0}, -3, 11, "kvarh", false},
-	{"4.8.0", source{reactiveExport, 0}, -3, 11, "kvarh", false},
-	{"16.7.0", source{power, 0}, 0, 6, "kW", true},
-	{"36.7.0", source{power, 1}, 0, 6, "kW", true},
-	{"56.7.0", source{power, 2}, 0, 6, "kW", true},
-	{"76.7.0", source{power, 3}, 0, 6, "kW", true},
-	{"3.7.0", source{reactivePower, 0}, 0, 6, "kvar", true},
-	{"9.7.0", source{apparentPower, 0}, 0, 6, "kVA", true},
-	{"32.7.0", source{voltage, 1}, -1, 4, "V", false},
-	{"52.7.0", source{voltage, 2}, -1, 4, "V", false},
-	{"72.7.0", source{voltage, 3}, -1, 4, "V", false},
-	{"31.7.0", source{current, 1}, -2, 5, "A", false},
-	{"51.7.0", source{current, 2}, -2, 5, "A", false},
-	{"71.7.0", source{current, 3}, -2, 5, "A", false},
-	{"13.7.0", source{powerFactor, 0}, -3, 4, "", false},
-	{"14.7.0", source{frequency, 0}, -2, 4, "Hz", false},
+	{"1.8.0", plant.EnergyImport.Phase(0), -3, 11, "kWh", false},
+	{"2.8.0", plant.EnergyExport.Phase(0), -3, 11, "kWh", false},
+	{"3.8.0", plant.ReactiveImport.Phase(0), -3, 11, "kvarh", false},
+	{"4.8.0", plant.ReactiveExport.Phase(0), -3, 11, "kvarh", false},
+	{"16.7.0", plant.Power.Phase(0), 0, 6, "kW", true},
+	{"36.7.0", plant.Power.Phase(1), 0, 6, "kW", true},
+	{"56.7.0", plant.Power.Phase(2), 0, 6, "kW", true},
+	{"76.7.0", plant.Power.Phase(3), 0, 6, "kW", true},
+	{"3.7.0", plant.ReactivePower.Phase(0), 0, 6, "kvar", true},
+	{"9.7.0", plant.ApparentPower.Phase(0), 0, 6, "kVA", true},
+	{"32.7.0", plant.Voltage.Phase(1), -1, 4, "V", false},
+	{"52.7.0", plant.Voltage.Phase(2), -1, 4, "V", false},
+	{"72.7.0", plant.Voltage.Phase(3), -1, 4, "V", false},
+	{"31.7.0", plant.Current.Phase(1), -2, 5, "A", false},
+	{"51.7.0", plant.Current.Phase(2), -2, 5, "A", false},
+	{"71.7.0", plant.Current.Phase(3), -2, 5, "A", false},
+	{"13.7.0", plant.PowerFactor.Phase(0), -3, 4, "", false},
+	{"14.7.0", plant.Frequency.Phase(0), -2, 4, "Hz", false},
 }
 
 // number is what the line shows of a value in millionths.
 func (o *obis) number(micro int64) int64 {
-	coef, end := quantise(micro, o.exp, o.kind.counter()), pow10(o.digits)
-	if o.kind.counter() {
+	coef, end := quantise(micro, o.exp, o.Kind.Counter()), pow10(o.digits)
+	if o.Kind.Counter() {
 		return coef % end
 	}
 	return max(min(coef, end-1), 1-end)
@@ -190,11 +191,11 @@ func (o *obis) text(coef int64) string {
 // data is STX, the data block, and its check: XOR of all from after STX to ETX
 // (section 6.3.14, items 14 to 21).
 func (m *iec62056) data(dst []byte, f Fault) []byte {
-	var v physical
+	var v plant.Values
 	t := m.clock.Elapsed()
 	m.state(t, &v)
 	if f.Factor != 0 {
-		v.scale(f.Factor)
+		v.Scale(f.Factor)
 	}
 	number, address := m.past(t).number, m.model.Address
 	if number == "" {
@@ -214,10 +215,10 @@ func (m *iec62056) data(dst []byte, f Fault) []byte {
 	line("0.9.2", now.Format("060102"))
 	for i := range readout {
 		o := &readout[i]
-		line(o.code, o.text(o.number(v[o.kind][o.phase])))
-		if o.kind == energyImport {
+		line(o.code, o.text(o.number(v[o.Kind][o.Phase])))
+		if o.Kind == plant.EnergyImport {
 			for i, share := range tariffs[:2] {
-				line(fmt.Sprintf("1.8.%d", i+1), o.text(o.number(mulDiv(v[energyImport][0], share, 1000))))
+				line(fmt.Sprintf("1.8.%d", i+1), o.text(o.number(ofTariff(v[plant.EnergyImport][0], share))))
 			}
 		}
 	}
@@ -232,12 +233,12 @@ func (m *iec62056) data(dst []byte, f Fault) []byte {
 
 // reading is what the data block shows for a quantity.
 func (m *iec62056) reading(quantity string) (drivers.Decimal, bool) {
-	s, _, ok := sourceNamed(quantity)
+	s, _, ok := plant.SourceNamed(quantity)
 	for i := range readout {
-		if o := &readout[i]; ok && o.source == s {
-			var v physical
+		if o := &readout[i]; ok && o.Source == s {
+			var v plant.Values
 			m.state(m.clock.Elapsed(), &v)
-			return drivers.Decimal{Coef: o.number(v[s.kind][s.phase]), Exp: o.exp}, true
+			return drivers.Decimal{Coef: o.number(v[s.Kind][s.Phase]), Exp: o.exp}, true
 		}
 	}
 	return drivers.Decimal{}, false

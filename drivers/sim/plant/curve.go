@@ -1,4 +1,4 @@
-package sim
+package plant
 
 import (
 	"encoding/csv"
@@ -40,7 +40,7 @@ func ReadCurve(file string, r io.Reader) (*Load, error) {
 	if err := c.header(); err != nil {
 		return nil, err
 	}
-	var steps []interval
+	var steps []Interval
 	var first, last time.Time
 	for {
 		end, step, err := c.row()
@@ -64,7 +64,7 @@ func ReadCurve(file string, r io.Reader) (*Load, error) {
 	if len(steps) == 0 {
 		return nil, fmt.Errorf("%s: no rows after the header", file)
 	}
-	return newLoad(first.Add(-curveStep), curveStep, false, steps), nil
+	return NewLoad(first.Add(-curveStep), curveStep, false, steps), nil
 }
 
 type curveReader struct {
@@ -118,7 +118,7 @@ func (c *curveReader) header() error {
 	return nil
 }
 
-func (c *curveReader) row() (end time.Time, s interval, err error) {
+func (c *curveReader) row() (end time.Time, s Interval, err error) {
 	if err = c.next(); err != nil {
 		return
 	}
@@ -133,7 +133,7 @@ func (c *curveReader) row() (end time.Time, s interval, err error) {
 	for _, f := range []struct {
 		column string
 		to     *int64
-	}{{columnActive, &s.active}, {columnLagging, &s.lagging}, {columnLeading, &s.leading}} {
+	}{{columnActive, &s.Active}, {columnLagging, &s.Lagging}, {columnLeading, &s.Leading}} {
 		text := c.record[c.column[f.column]]
 		v, ok := parseMicro(text)
 		if !ok || v > maxEnergy {
@@ -170,7 +170,7 @@ func clip(s string) string {
 // exactly, or says no.
 func parseMicro(s string) (int64, bool) {
 	whole, frac, point := strings.Cut(s, ".")
-	if whole == "" || len(whole) > 12 || len(frac) > -microExp || point && frac == "" {
+	if whole == "" || len(whole) > 12 || len(frac) > -Exp || point && frac == "" {
 		return 0, false
 	}
 	digits := whole + frac + "000000"[len(frac):]

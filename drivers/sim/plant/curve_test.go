@@ -1,4 +1,4 @@
-package sim
+package plant
 
 import (
 	"math"
@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tallystick/tallystick/drivers"
 )
 
 const curveHead = "\ufeffdate,Usage_kWh,Lagging_Current_Reactive_Power_kVarh,Leading_Current_Reactive_Power_kVarh,CO2(tCO2),Lagging_Current_Power_Factor,Leading_Current_Power_Factor\r\n"
@@ -72,7 +74,7 @@ func TestReadCurveErrors(t *testing.T) {
 
 // steelCurve is the steel plant's year; tests that need it skip without it.
 func steelCurve(t *testing.T) *Load {
-	const path = "../../../shared/data/Steel_industry_data.csv"
+	const path = "../../../../shared/data/Steel_industry_data.csv"
 	f, err := os.Open(path)
 	if os.IsNotExist(err) {
 		t.Skipf("no load curve at %s: get \"Steel Industry Energy Consumption\" from UCI to run this test", path)
@@ -107,26 +109,25 @@ func TestSteelCurve(t *testing.T) {
 	}
 }
 
-// The register after the whole February is the register before plus the sum
-// of the rows, on an integer and on a float32 register alike.
-func TestSteelFebruaryOnTheRegister(t *testing.T) {
+// The counter after the whole February is the one before plus the sum of the
+// rows.
+func TestSteelFebruaryOnTheCounter(t *testing.T) {
 	feb, err := steelCurve(t).Between(time.Date(2018, 2, 1, 0, 0, 0, 0, time.UTC), time.Date(2018, 3, 1, 0, 0, 0, 0, time.UTC))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []string{"uint32", "float32"} {
-		m := energyMeter(t, r, feb, 37_654_32)
-		before, _ := m.Reading("energy_import")
-		if before.String() != "37654.32" {
-			t.Errorf("%s: held %s before the start, want 37654.32", r, before)
+	in, err := NewInstallation(1, feb, 1000, 1, &drivers.Decimal{Coef: 37_654_32, Exp: -2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[time.Duration]int64{0: 37654_320000, feb.Length(): 129151_660000} {
+		var v Values
+		if in.Counters(at, &v); v[EnergyImport][0] != want {
+			t.Errorf("after %v: %d, want %d", at, v[EnergyImport][0], want)
 		}
-		finish(m)
-		if after, _ := m.Reading("energy_import"); after.String() != "129151.66" {
-			t.Errorf("%s: %s at the end, want 37654.32 + 91497.34 = 129151.66", r, after)
-		}
-		if got := m.Drawn().String(); got != "91497.340000" {
-			t.Errorf("%s: drawn %s", r, got)
-		}
+	}
+	if got := in.Drawn(feb.Length()).String(); got != "91497.340000" {
+		t.Errorf("drawn %s", got)
 	}
 }
 

@@ -1,10 +1,11 @@
-package sim
+package meter
 
 import (
 	"slices"
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // DL/T 645-2007, section 7.1, and the same in 645-1997:
@@ -35,7 +36,7 @@ type dlt645 struct {
 	model  Model
 	old    bool // 1997
 	phases int
-	shapes map[kind]shape
+	shapes map[plant.Kind]shape
 }
 
 func newDLT645(d *device, model Model) *dlt645 {
@@ -44,26 +45,26 @@ func newDLT645(d *device, model Model) *dlt645 {
 		m.phases = 1
 	}
 	energy := shape{4, -2, false}
-	m.shapes = map[kind]shape{ // DL/T 645-2007, annex A
-		voltage: {2, -1, false}, current: {3, -3, true}, power: {3, -1, true}, reactivePower: {3, -1, true},
-		apparentPower: {3, -1, true}, powerFactor: {2, -3, true}, phaseAngle: {2, -1, false}, frequency: {2, -2, false},
-		distortion: {2, -2, false},
+	m.shapes = map[plant.Kind]shape{ // DL/T 645-2007, annex A
+		plant.Voltage: {2, -1, false}, plant.Current: {3, -3, true}, plant.Power: {3, -1, true}, plant.ReactivePower: {3, -1, true},
+		plant.ApparentPower: {3, -1, true}, plant.PowerFactor: {2, -3, true}, plant.PhaseAngle: {2, -1, false}, plant.Frequency: {2, -2, false},
+		plant.Distortion: {2, -2, false},
 	}
 	if m.old { // DL/T 645-1997, annex A
-		m.shapes = map[kind]shape{
-			voltage: {2, 0, false}, current: {2, -2, false}, power: {3, -1, false}, reactivePower: {2, 1, false}, powerFactor: {2, -3, false},
+		m.shapes = map[plant.Kind]shape{
+			plant.Voltage: {2, 0, false}, plant.Current: {2, -2, false}, plant.Power: {3, -1, false}, plant.ReactivePower: {2, 1, false}, plant.PowerFactor: {2, -3, false},
 		}
 	}
-	for _, k := range []kind{energyImport, energyExport, energySum, reactiveImport, reactiveExport} {
+	for _, k := range []plant.Kind{plant.EnergyImport, plant.EnergyExport, plant.EnergySum, plant.ReactiveImport, plant.ReactiveExport} {
 		m.shapes[k] = energy
 	}
 	return m
 }
 
 // delay lies in the 20 to 500 ms of DL/T 645-2007, section 7.2.
-func (m *dlt645) delay() time.Duration { return 30 * time.Millisecond }
+func (m *dlt645) Delay() time.Duration { return 30 * time.Millisecond }
 
-func (m *dlt645) find(b []byte) (skip, size int) {
+func (m *dlt645) Find(b []byte) (skip, size int) {
 	return scanFrame(b, func(b []byte) int {
 		switch {
 		case len(b) > 7 && b[7] != 0x68, len(b) > 9 && b[9] > 200:
@@ -75,10 +76,10 @@ func (m *dlt645) find(b []byte) (skip, size int) {
 	})
 }
 
-func (m *dlt645) reply(dst, request []byte, ask func() Fault) (reply, bool) {
+func (m *dlt645) reply(dst, request []byte, ask func() Fault) (Reply, bool) {
 	address, control := request[1:7], request[8]
 	if !addressed(address, m.model.Address) || control&dlt645Answer != 0 {
-		return reply{}, false
+		return Reply{}, false
 	}
 	data := slices.Clone(request[10 : len(request)-2])
 	for i := range data {
@@ -93,7 +94,7 @@ func (m *dlt645) reply(dst, request []byte, ask func() Fault) (reply, bool) {
 		f := ask()
 		return m.frame(dst, control|dlt645Answer|dlt645Refuse, []byte{notAuthorised}, f), true
 	default:
-		return reply{}, false
+		return Reply{}, false
 	}
 	f := ask()
 	if f.Exception != 0 {
@@ -130,7 +131,7 @@ func (m *dlt645) reply(dst, request []byte, ask func() Fault) (reply, bool) {
 }
 
 // frame appends wake-up bytes and a frame to dst.
-func (m *dlt645) frame(dst []byte, control byte, data []byte, f Fault) reply {
+func (m *dlt645) frame(dst []byte, control byte, data []byte, f Fault) Reply {
 	begin := len(dst)
 	for range m.model.Wakeup {
 		dst = append(dst, 0xFE)
@@ -145,35 +146,35 @@ func (m *dlt645) frame(dst []byte, control byte, data []byte, f Fault) reply {
 		dst = append(dst, b+0x33)
 	}
 	dst = append(dst, sum(dst[start:]), 0x16)
-	return reply{bytes: dst[begin:]}
+	return Reply{Bytes: dst[begin:]}
 }
 
 // show appends one value, or FF where a phase is not connected.
-func (m *dlt645) show(dst []byte, v *physical, s source) []byte {
-	sh := m.shapes[s.kind]
-	if s.phase > m.phases {
+func (m *dlt645) show(dst []byte, v *plant.Values, s plant.Source) []byte {
+	sh := m.shapes[s.Kind]
+	if s.Phase > m.phases {
 		return append(dst, slices.Repeat([]byte{0xFF}, sh.bytes)...)
 	}
 	return sh.append(dst, m.coef(v, s))
 }
 
-func (m *dlt645) coef(v *physical, s source) int64 {
-	micro := v[s.kind][s.phase]
-	if s.kind == phaseAngle && micro < 0 {
+func (m *dlt645) coef(v *plant.Values, s plant.Source) int64 {
+	micro := v[s.Kind][s.Phase]
+	if s.Kind == plant.PhaseAngle && micro < 0 {
 		micro += 360e6
 	}
-	return m.shapes[s.kind].number(micro, s.kind.counter())
+	return m.shapes[s.Kind].number(micro, s.Kind.Counter())
 }
 
 // reading is what one of the identifiers shows for a quantity.
 func (m *dlt645) reading(quantity string) (drivers.Decimal, bool) {
-	s, _, ok := sourceNamed(quantity)
-	sh, has := m.shapes[s.kind]
-	total := s.kind.counter() || s.kind == power || s.kind == reactivePower || s.kind == apparentPower || s.kind == powerFactor || s.kind == frequency
-	if !ok || !has || s.phase > m.phases || s.phase == 0 && !total || s.phase > 0 && s.kind.counter() {
+	s, _, ok := plant.SourceNamed(quantity)
+	sh, has := m.shapes[s.Kind]
+	total := s.Kind.Counter() || s.Kind == plant.Power || s.Kind == plant.ReactivePower || s.Kind == plant.ApparentPower || s.Kind == plant.PowerFactor || s.Kind == plant.Frequency
+	if !ok || !has || s.Phase > m.phases || s.Phase == 0 && !total || s.Phase > 0 && s.Kind.Counter() {
 		return drivers.Decimal{}, false
 	}
-	var v physical
+	var v plant.Values
 	m.state(m.clock.Elapsed(), &v)
 	return drivers.Decimal{Coef: m.coef(&v, s), Exp: sh.exp}, true
 }
@@ -182,13 +183,16 @@ func (m *dlt645) reading(quantity string) (drivers.Decimal, bool) {
 // energy, in thousandths. Each counts for itself and is cut for itself.
 var tariffs = [...]int64{100, 300, 350, 250}
 
+// ofTariff is a tariff's share of an energy, rounded down.
+func ofTariff(energy, share int64) int64 { return energy/1000*share + energy%1000*share/1000 }
+
 // energy appends the total (tariff 0), one tariff, or all of them (FF).
-func (m *dlt645) energy(dst []byte, v *physical, k kind, tariff byte) ([]byte, bool) {
+func (m *dlt645) energy(dst []byte, v *plant.Values, k plant.Kind, tariff byte) ([]byte, bool) {
 	switch {
 	case tariff == 0:
-		return m.show(dst, v, source{k, 0}), true
+		return m.show(dst, v, k.Phase(0)), true
 	case int(tariff) <= len(tariffs):
-		return m.shapes[k].append(dst, m.shapes[k].number(mulDiv(v[k][0], tariffs[tariff-1], 1000), true)), true
+		return m.shapes[k].append(dst, m.shapes[k].number(ofTariff(v[k][0], tariffs[tariff-1]), true)), true
 	case tariff == 0xFF:
 		for i := range byte(len(tariffs) + 1) {
 			dst, _ = m.energy(dst, v, k, i)
@@ -199,16 +203,16 @@ func (m *dlt645) energy(dst []byte, v *physical, k kind, tariff byte) ([]byte, b
 }
 
 // present is the state now, with wrong values if f says so.
-func (m *dlt645) present(f Fault) *physical {
-	var v physical
+func (m *dlt645) present(f Fault) *plant.Values {
+	var v plant.Values
 	m.state(m.clock.Elapsed(), &v)
 	if f.Factor != 0 {
-		v.scale(f.Factor)
+		v.Scale(f.Factor)
 	}
 	return &v
 }
 
-var energies = []kind{energySum, energyImport, energyExport, reactiveImport, reactiveExport}
+var energies = []plant.Kind{plant.EnergySum, plant.EnergyImport, plant.EnergyExport, plant.ReactiveImport, plant.ReactiveExport}
 
 // value is the data behind an identifier of DL/T 645-2007, annex A, DI3 first.
 func (m *dlt645) value(a, b, c, d byte, f Fault) ([]byte, bool) {
@@ -247,16 +251,16 @@ func (m *dlt645) value(a, b, c, d byte, f Fault) ([]byte, bool) {
 }
 
 // variable is 02 b c d: DI2 the quantity, DI1 the phase or FF for all.
-func (m *dlt645) variable(v *physical, b, c, d byte) ([]byte, bool) {
+func (m *dlt645) variable(v *plant.Values, b, c, d byte) ([]byte, bool) {
 	if b == 0x80 {
 		switch {
 		case c != 0:
 		case d == 0x01: // neutral current
 			return shape{3, -3, true}.append(nil, 0), true
 		case d == 0x02:
-			return m.show(nil, v, source{frequency, 0}), true
+			return m.show(nil, v, plant.Frequency.Phase(0)), true
 		case d == 0x03, d == 0x04: // mean over a minute, present demand
-			return m.show(nil, v, source{power, 0}), true
+			return m.show(nil, v, plant.Power.Phase(0)), true
 		case d == 0x07: // temperature in the meter
 			return shape{2, -1, true}.append(nil, 253), true
 		case d == 0x08: // clock battery
@@ -264,26 +268,26 @@ func (m *dlt645) variable(v *physical, b, c, d byte) ([]byte, bool) {
 		}
 		return nil, false
 	}
-	measured := []kind{voltage, current, power, reactivePower, apparentPower, powerFactor, phaseAngle, distortion, distortion}
+	measured := []plant.Kind{plant.Voltage, plant.Current, plant.Power, plant.ReactivePower, plant.ApparentPower, plant.PowerFactor, plant.PhaseAngle, plant.Distortion, plant.Distortion}
 	if b == 0 || int(b) > len(measured) || d != 0 {
 		return nil, false
 	}
 	k := measured[b-1]
 	first := byte(1) // voltage, current, angle and distortion have no total
-	if k == power || k == reactivePower || k == apparentPower || k == powerFactor {
+	if k == plant.Power || k == plant.ReactivePower || k == plant.ApparentPower || k == plant.PowerFactor {
 		first = 0
 	}
 	if c == 0xFF {
 		var dst []byte
 		for i := first; i <= 3; i++ {
-			dst = m.show(dst, v, source{k, int(i)})
+			dst = m.show(dst, v, k.Phase(int(i)))
 		}
 		return dst, true
 	}
 	if c < first || int(c) > m.phases {
 		return nil, false
 	}
-	return m.show(nil, v, source{k, int(c)}), true
+	return m.show(nil, v, k.Phase(int(c))), true
 }
 
 // event is 03 b c d: how often, and the records, the latest first.
@@ -316,11 +320,11 @@ func (m *dlt645) event(b, c, d byte) ([]byte, bool) {
 		return record(SetClock, func(at time.Time) []byte { return append(make([]byte, 4), twice(at)...) }, 16)
 	case b == 0x30 && c == 0x0D: // cover opened: begin, end, six energies before and six after
 		return record(OpenCover, func(at time.Time) []byte {
-			var v physical
+			var v plant.Values
 			m.at(at, &v)
 			dst := twice(at)
 			for range 2 {
-				for _, k := range []kind{energyImport, energyExport, reactiveImport, reactiveExport, reactiveImport, reactiveExport} {
+				for _, k := range []plant.Kind{plant.EnergyImport, plant.EnergyExport, plant.ReactiveImport, plant.ReactiveExport, plant.ReactiveImport, plant.ReactiveExport} {
 					dst = m.shapes[k].append(dst, m.shapes[k].number(v[k][0], true))
 				}
 			}
@@ -369,9 +373,9 @@ func (m *dlt645) value97(di uint16, f Fault) ([]byte, bool) {
 		if months := int(high&0x0F) / 4; months > 0 {
 			m.at(monthStart(now, months-1), v)
 		}
-		which := map[byte]kind{0x10: energyImport, 0x20: energyExport}
+		which := map[byte]plant.Kind{0x10: plant.EnergyImport, 0x20: plant.EnergyExport}
 		if high&1 != 0 {
-			which = map[byte]kind{0x10: reactiveImport, 0x20: reactiveExport}
+			which = map[byte]plant.Kind{0x10: plant.ReactiveImport, 0x20: plant.ReactiveExport}
 		}
 		k, ok := which[low&0xF0]
 		tariff := low & 0x0F
@@ -383,13 +387,13 @@ func (m *dlt645) value97(di uint16, f Fault) ([]byte, bool) {
 		}
 		return m.energy(nil, v, k, tariff)
 	case 0xB6:
-		measured := map[byte]kind{0x10: voltage, 0x20: current, 0x30: power, 0x40: reactivePower, 0x50: powerFactor}
+		measured := map[byte]plant.Kind{0x10: plant.Voltage, 0x20: plant.Current, 0x30: plant.Power, 0x40: plant.ReactivePower, 0x50: plant.PowerFactor}
 		k, ok := measured[low&0xF0]
 		phase := low & 0x0F
-		if !ok || phase > 3 || phase == 0 && (k == voltage || k == current) {
+		if !ok || phase > 3 || phase == 0 && (k == plant.Voltage || k == plant.Current) {
 			return nil, false
 		}
-		return m.show(nil, v, source{k, int(phase)}), true
+		return m.show(nil, v, k.Phase(int(phase))), true
 	}
 	switch di {
 	case 0xC010:

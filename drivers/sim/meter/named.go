@@ -1,4 +1,4 @@
-package sim
+package meter
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // Models are the built-in kinds of meters that name their data.
@@ -55,14 +56,24 @@ type Named struct {
 	dialect
 }
 
+// Reply is what a meter puts on a serial line; empty is silence.
+type Reply struct {
+	Bytes []byte
+	Late  time.Duration    // by which it comes later than usual
+	Speed drivers.Settings // its settings, where they differ from the request's
+	// The next request may come with these settings, too.
+	Next drivers.Settings
+}
+
 // dialect is the protocol of a Named meter.
 type dialect interface {
-	find(b []byte) (skip, size int)
-	// reply appends the answer to a request that find found to dst, as f wants
+	// Find and Delay are as those of Units.
+	Find(b []byte) (skip, size int)
+	Delay() time.Duration
+	// reply appends the answer to a request that Find found to dst, as f wants
 	// it. It returns false where the request is not for this meter.
-	reply(dst, request []byte, ask func() Fault) (reply, bool)
+	reply(dst, request []byte, ask func() Fault) (Reply, bool)
 	reading(quantity string) (drivers.Decimal, bool)
-	delay() time.Duration
 }
 
 // NewNamed makes a meter that names its data. Of c, Registers, Ranges,
@@ -100,7 +111,7 @@ func (m *Named) speak() error {
 	switch protocol {
 	case "dlt645":
 		if variant == "2007-1ph" {
-			m.in.phase = [3]int64{1000, 0, 0}
+			m.in.SinglePhase()
 		}
 		m.dialect = newDLT645(&m.device, m.model)
 	case "cjt188":
@@ -154,8 +165,9 @@ func (m *Named) Address() string { return m.model.Address }
 // profiles: power in W, though DL/T 645 sends kW. It does not count as a poll.
 func (m *Named) Reading(quantity string) (drivers.Decimal, bool) { return m.reading(quantity) }
 
-// answer implements Listener.
-func (m *Named) answer(buf, request []byte) reply {
+// Answer is what the meter says to a request that Find found, built in buf's
+// storage.
+func (m *Named) Answer(buf, request []byte) Reply {
 	var f Fault
 	n := 0
 	r, mine := m.reply(buf, request, func() Fault {
@@ -163,18 +175,18 @@ func (m *Named) answer(buf, request []byte) reply {
 		return f
 	})
 	if !mine {
-		return reply{}
+		return Reply{}
 	}
 	// Only after the answer: the first poll must find the held state.
-	m.clock.polled()
+	m.clock.Polled()
 	if f.Silent {
-		r = reply{}
+		r = Reply{}
 	}
-	r.bytes = f.spoil(r.bytes, n)
+	r.Bytes = f.spoil(r.Bytes, n)
 	if len(f.Noise) > 0 {
-		r.bytes = append(slices.Clone(f.Noise), r.bytes...)
+		r.Bytes = append(slices.Clone(f.Noise), r.Bytes...)
 	}
-	r.late = f.Late
+	r.Late = f.Late
 	return r
 }
 
@@ -316,6 +328,6 @@ func monthStart(t time.Time, n int) time.Time {
 }
 
 // at is the state at a moment of the past; before the start it is the start's.
-func (d *device) at(then time.Time, v *physical) {
-	d.state(max(0, then.Sub(d.in.load.start)), v)
+func (d *device) at(then time.Time, v *plant.Values) {
+	d.state(max(0, then.Sub(d.in.Start())), v)
 }

@@ -1,23 +1,21 @@
-package sim
+package meter
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // namedMeter is a meter at 12 kW and 5 kvar, held at the start, which is Friday,
 // 2 January 2026, 13:14:15.
 func namedMeter(t *testing.T, c Config, model Model) *Named {
 	t.Helper()
-	c.Load = newLoad(time.Date(2026, 1, 2, 13, 14, 15, 0, time.UTC), time.Hour, false, []interval{{active: 12e6, lagging: 5e6}})
+	c.Load = plant.NewLoad(time.Date(2026, 1, 2, 13, 14, 15, 0, time.UTC), time.Hour, false, []plant.Interval{{Active: 12e6, Lagging: 5e6}})
 	c.Clock = held(t, c.Load)
 	if c.Base == nil {
 		c.Base = &drivers.Decimal{Coef: 1234567, Exp: -2}
@@ -30,12 +28,12 @@ func namedMeter(t *testing.T, c Config, model Model) *Named {
 }
 
 // ask puts bytes to a meter as an ear would.
-func ask(l Listener, b []byte) []byte {
-	skip, size := l.find(b)
+func ask(l *Named, b []byte) []byte {
+	skip, size := l.Find(b)
 	if size == 0 {
 		return nil
 	}
-	return l.answer(nil, b[skip:skip+size]).bytes
+	return l.Answer(nil, b[skip:skip+size]).Bytes
 }
 
 // ask645 builds a read request from the text alone: sum and offset are checked
@@ -88,17 +86,18 @@ func TestDLT645RealFrames(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		name, model, address, base, ask, want string
+		name, model, address string
+		base                 int64 // hundredths of a kWh
+		ask, want            string
 	}{
-		{"forward energy 1.86 kWh", "dlt645-2007-3ph", "201709320072", "1.86",
+		{"forward energy 1.86 kWh", "dlt645-2007-3ph", "201709320072", 186,
 			"", "68 72 00 32 09 17 20 68 91 08 33 33 34 33 B9 34 33 33 6D 16"},
-		{"1997 energy 2463.48 kWh", "dlt645-1997", "000014359743", "2463.48",
+		{"1997 energy 2463.48 kWh", "dlt645-1997", "000014359743", 2463_48,
 			"", "68 43 97 35 14 00 00 68 81 06 43 C3 7B 96 57 33 1B 16"},
-		{"1997 energy 0.01 kWh", "dlt645-1997", "138000130754", "0.01",
+		{"1997 energy 0.01 kWh", "dlt645-1997", "138000130754", 1,
 			"68 54 07 13 00 80 13 68 01 02 43 C3 DA 16", "68 54 07 13 00 80 13 68 81 06 43 C3 34 33 33 33 2B 16"},
 	} {
-		micro, _ := parseMicro(c.base)
-		m := namedMeter(t, Config{Base: &drivers.Decimal{Coef: micro, Exp: -6}}, Model{Name: c.model, Address: c.address})
+		m := namedMeter(t, Config{Base: &drivers.Decimal{Coef: c.base, Exp: -2}}, Model{Name: c.model, Address: c.address})
 		request := unhex(c.ask)
 		if c.ask == "" && c.model == "dlt645-1997" {
 			request = ask645(c.address, 0x01, 0x10, 0x90)
@@ -415,16 +414,9 @@ func TestNewNamedRefuses(t *testing.T) {
 
 // What is done to a meter shows in its values.
 func TestActs(t *testing.T) {
-	l := newLoad(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Hour, false, []interval{{active: 10e6}, {active: 10e6}, {active: 10e6}, {active: 10e6}})
+	l := plant.NewLoad(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Hour, false, []plant.Interval{{Active: 10e6}, {Active: 10e6}, {Active: 10e6}, {Active: 10e6}})
 	shows := func(c Config, at time.Duration) (energy, number string) {
-		c.Load, c.Base = l, &drivers.Decimal{Coef: 99990}
-		var err error
-		if c.Clock, err = NewClock(1, Hold{}, 0); err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now().Add(-at)
-		c.Clock.began.Store(&began)
-		c.Clock.length = at // it stands still there
+		c.Load, c.Clock, c.Base = l, stopped(t, at), &drivers.Decimal{Coef: 99990}
 		m, err := NewNamed(c, Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
 		if err != nil {
 			t.Fatal(err)
@@ -469,8 +461,8 @@ func TestDo(t *testing.T) {
 		t.Errorf("after the reset %s kWh", v)
 	}
 	m.Do(Die)
-	if r := m.respond(nil, 1, unhex("03 000A 0002")); len(r.pdu) > 0 {
-		t.Errorf("a dead meter answers % X", r.pdu)
+	if r := m.Respond(nil, 1, unhex("03 000A 0002")); len(r.PDU) > 0 {
+		t.Errorf("a dead meter answers % X", r.PDU)
 	}
 }
 
@@ -536,40 +528,40 @@ func TestNamedFaults(t *testing.T) {
 		{iec, []byte("/?!\r\n"), nil, "0.0.0(2)"},
 	} {
 		name := m.model.Name
-		put := func(fault Fault) reply {
+		put := func(fault Fault) Reply {
 			f = fault
-			skip, size := m.find(m.request)
-			return m.answer(nil, m.request[skip:skip+size])
+			skip, size := m.Find(m.request)
+			return m.Answer(nil, m.request[skip:skip+size])
 		}
-		good := bytes.Clone(put(Fault{}).bytes)
+		good := bytes.Clone(put(Fault{}).Bytes)
 		if len(good) == 0 {
 			t.Fatalf("%s: silent", name)
 		}
-		if got := put(Fault{Silent: true}).bytes; len(got) > 0 {
+		if got := put(Fault{Silent: true}).Bytes; len(got) > 0 {
 			t.Errorf("%s silent: % X", name, got)
 		}
-		if got := put(Fault{Late: time.Second}); got.late != time.Second || !bytes.Equal(got.bytes, good) {
+		if got := put(Fault{Late: time.Second}); got.Late != time.Second || !bytes.Equal(got.Bytes, good) {
 			t.Errorf("%s late: %+v", name, got)
 		}
-		if got := put(Fault{Noise: unhex("FF 00")}).bytes; !bytes.Equal(got, append(unhex("FF 00"), good...)) {
+		if got := put(Fault{Noise: unhex("FF 00")}).Bytes; !bytes.Equal(got, append(unhex("FF 00"), good...)) {
 			t.Errorf("%s noise: % X", name, got)
 		}
-		if got := put(Fault{Noise: unhex("FF 00"), Silent: true}).bytes; !bytes.Equal(got, unhex("FF 00")) {
+		if got := put(Fault{Noise: unhex("FF 00"), Silent: true}).Bytes; !bytes.Equal(got, unhex("FF 00")) {
 			t.Errorf("%s noise alone: % X", name, got)
 		}
-		if got := put(Fault{Cut: 3}).bytes; !bytes.Equal(got, good[:len(good)-3]) {
+		if got := put(Fault{Cut: 3}).Bytes; !bytes.Equal(got, good[:len(good)-3]) {
 			t.Errorf("%s cut: % X", name, got)
 		}
-		if got := put(Fault{Corrupt: 1}).bytes; len(got) != len(good) || bytes.Equal(got, good) {
+		if got := put(Fault{Corrupt: 1}).Bytes; len(got) != len(good) || bytes.Equal(got, good) {
 			t.Errorf("%s corrupt: % X", name, got)
 		}
-		if got := put(Fault{Exception: 6}).bytes; m.refusal != nil && !bytes.Contains(got, m.refusal) || m.refusal == nil && len(got) > 0 {
+		if got := put(Fault{Exception: 6}).Bytes; m.refusal != nil && !bytes.Contains(got, m.refusal) || m.refusal == nil && len(got) > 0 {
 			t.Errorf("%s refused: % X", name, got)
 		}
-		if got := put(Fault{Foreign: true}).bytes; !bytes.Contains(got, []byte(m.foreign)) || bytes.Contains(good, []byte(m.foreign)) {
+		if got := put(Fault{Foreign: true}).Bytes; !bytes.Contains(got, []byte(m.foreign)) || bytes.Contains(good, []byte(m.foreign)) {
 			t.Errorf("%s foreign: % X", name, got)
 		}
-		if got := put(Fault{Factor: 1500}).bytes; len(got) != len(good) || bytes.Equal(got, good) {
+		if got := put(Fault{Factor: 1500}).Bytes; len(got) != len(good) || bytes.Equal(got, good) {
 			t.Errorf("%s wrong: % X", name, got)
 		}
 	}
@@ -577,7 +569,7 @@ func TestNamedFaults(t *testing.T) {
 
 func FuzzNamed(f *testing.F) {
 	l := constant()
-	c, err := NewClock(1, Hold{}, l.Length())
+	c, err := plant.NewClock(1, plant.Hold{}, l.Length())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -598,69 +590,13 @@ func FuzzNamed(f *testing.F) {
 	f.Add([]byte("/?!\r\n\x06050\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, m := range meters {
-			skip, size := m.find(b)
+			skip, size := m.Find(b)
 			if skip < 0 || size < 0 || skip+size > len(b) {
 				t.Fatalf("%s: skip %d, size %d of %d bytes", m.model.Name, skip, size, len(b))
 			}
 			if size > 0 {
-				m.answer(nil, b[skip:skip+size])
+				m.Answer(nil, b[skip:skip+size])
 			}
 		}
 	})
-}
-
-// wired serves a line over a pipe, in a synctest bubble.
-func wired(t *testing.T, l Line, host func() (drivers.Settings, bool)) (end net.Conn, stop func()) {
-	t.Helper()
-	near, far := net.Pipe()
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error)
-	go func() { served <- serve(ctx, far, l.wire(far, host)) }()
-	return near, func() {
-		cancel()
-		near.Close()
-		if err := <-served; err != nil {
-			t.Errorf("serve: %v, want nil after its context ended", err)
-		}
-	}
-}
-
-func settings(t *testing.T, s string) drivers.Settings {
-	t.Helper()
-	v, err := drivers.ParseSettings(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-// Each protocol takes the time of its bytes at its own speed.
-func TestNamedTiming(t *testing.T) {
-	for _, c := range []struct {
-		model   Model
-		serial  string
-		request []byte
-		want    func(reply int) time.Duration
-	}{
-		{Model{Name: "dlt645-2007-3ph", Address: "000000000001", Wakeup: 4}, "2400 8E1", append(unhex("FE FE FE FE"), ask645("000000000001", 0x11, 0, 0, 1, 0)...),
-			func(n int) time.Duration { return chars(4+16, n, 11, 2400) + 30*time.Millisecond }},
-		{Model{Name: "cjt188-water", Address: "00000000000001"}, "9600 8N1", unhex("68 10 AA AA AA AA AA AA AA 01 03 90 1F 90 61 16"),
-			func(n int) time.Duration { return chars(16, n, 10, 9600) + 50*time.Millisecond }},
-		{Model{Name: "iec62056-generic", Address: "1"}, "300 7E1", []byte("/?!\r\n"),
-			func(n int) time.Duration { return chars(5, n, 10, 300) + 200*time.Millisecond }},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			conn, stop := wired(t, Line{Stations: []Station{{Meter: namedMeter(t, Config{}, c.model), Serial: settings(t, c.serial)}}}, nil)
-			defer stop()
-			reply, took := exchangeFor(t, conn, c.request, time.Minute)
-			if want := c.want(len(reply)); len(reply) == 0 || took-want > time.Microsecond || want-took > time.Microsecond {
-				t.Errorf("%s: %d bytes after %v, on the wire they take %v", c.model.Name, len(reply), took, want)
-			}
-		})
-	}
-}
-
-// chars is the time of a request, the silence after it and a reply.
-func chars(request, reply, bits, baud int) time.Duration {
-	return time.Duration((float64(request+reply) + 3.5) * float64(bits) / float64(baud) * 1e9)
 }

@@ -1,4 +1,4 @@
-package sim
+package plant
 
 import (
 	"math/rand/v2"
@@ -20,7 +20,7 @@ func ShiftPattern(seed uint64, start time.Time) *Load {
 	midnight := time.Date(start.Year(), start.Month(), start.Day(), 0, 0, 0, 0, start.Location())
 	first := int(start.Sub(midnight)/step) % perDay
 	rng := rand.New(rand.NewPCG(seed, 0x7a11))
-	steps := make([]interval, 7*perDay)
+	steps := make([]Interval, 7*perDay)
 	wander := 0.0 // slow drift of the mix of machines, about -1..1
 	for i := range steps {
 		n := first + i
@@ -32,9 +32,9 @@ func ShiftPattern(seed uint64, start time.Time) *Load {
 		// Idle motors and lamps have a poor power factor, loaded ones a good one.
 		tan := 1.0 - 0.55*level + 0.06*wander
 		active := int64(kw * 1e6 * step.Hours())
-		steps[i] = interval{active: active, lagging: int64(float64(active) * tan)}
+		steps[i] = Interval{Active: active, Lagging: int64(float64(active) * tan)}
 	}
-	return newLoad(start, step, true, steps)
+	return NewLoad(start, step, true, steps)
 }
 
 // activity is the share of machines at work, 0 to 1, ramping over a quarter of

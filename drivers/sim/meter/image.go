@@ -1,10 +1,11 @@
-package sim
+package meter
 
 import (
 	"fmt"
 	"slices"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // image is one Modbus table of a meter as it stands on the wire: two bytes a
@@ -62,7 +63,7 @@ func (im *image) at(address, n int) ([]byte, bool) {
 // cell is one register bound to what it shows.
 type cell struct {
 	drivers.Register
-	source source
+	source plant.Source
 	to     []byte // its bytes in the image
 }
 
@@ -104,7 +105,7 @@ func newImages(registers []drivers.Register, ranges []drivers.Range) ([4]*image,
 	for i, r := range registers {
 		c := cell{Register: r}
 		if r.Type != drivers.Bit {
-			s, err := sourceOf(r.Quantity)
+			s, err := plant.SourceOf(r.Quantity)
 			if err != nil {
 				return images, nil, err
 			}

@@ -1,4 +1,4 @@
-package sim
+package meter
 
 import (
 	"math/rand/v2"

@@ -1,4 +1,4 @@
-package sim
+package plant
 
 import (
 	"context"
@@ -61,8 +61,8 @@ func NewClock(speed float64, hold Hold, length time.Duration) (*Clock, error) {
 	return c, nil
 }
 
-// polled tells the clock that a meter is being asked.
-func (c *Clock) polled() {
+// Polled tells the clock that a meter is being asked.
+func (c *Clock) Polled() {
 	if c.began.Load() == nil {
 		c.release()
 	}
@@ -110,24 +110,11 @@ func (c *Clock) Wait(ctx context.Context) error {
 			real := float64(c.length)/c.speed - float64(time.Since(*c.began.Load()))
 			left = time.Duration(min(max(real, float64(time.Millisecond)), float64(time.Hour)))
 		}
-		if err := sleep(ctx, left); err != nil {
-			return err
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	return nil
-}
-
-// sleep waits for d or until ctx is done.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

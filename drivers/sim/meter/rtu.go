@@ -1,55 +1,40 @@
-package sim
+package meter
 
 import (
-	"context"
 	"encoding/binary"
-	"io"
 	"time"
 )
 
-const (
-	// Longest RTU frame (Modbus over Serial Line V1.02, section 2.3).
-	maxRTU = 256
-	// A UART hands bytes to the computer when its buffer holds this many, or
-	// the line falls silent.
-	fifo = 16
-	// What lay unfinished this long is noise. Far above 3.5 characters, because
-	// a serial server or a busy machine may stretch a frame.
-	stale = 100 * time.Millisecond
-)
+// maxRTU is the longest frame (Modbus over Serial Line V1.02, section 2.3).
+const maxRTU = 256
 
-// ServeRTU answers Modbus RTU requests from rw until ctx is done, then closes
-// rw and returns nil; any other end of rw is returned as an error. Requests to
-// units that are not there get no reply. Replies take as long as timing says:
-// each byte is passed on when it, and the up to 15 that share the UART's buffer
-// with it, would have arrived.
-func ServeRTU(ctx context.Context, rw io.ReadWriteCloser, units Units, timing Timing) error {
-	return serve(ctx, rw, &wire{rw: rw, ears: []*ear{{Listener: units, timing: timing}}})
-}
+// Units is the meters of one line by unit number, 1 to 247. A line only reads
+// it.
+type Units map[byte]*Modbus
 
-func unitOf(units Units, frame []byte) *Meter {
-	if len(frame) == 0 {
-		return nil
-	}
-	return units[frame[0]]
-}
+// Find looks for a request in b, whoever it is for: skip bytes that are certainly
+// none, then size bytes of request; size 0 means more are needed.
+func (u Units) Find(b []byte) (skip, size int) { return scanRequest(b) }
 
-// pace writes a reply to a request of the given length that came at arrived.
-func (s speaker) pace(ctx context.Context, reply []byte, arrived time.Time, request int, timing Timing) error {
-	step := fifo
-	if timing.Baud == 0 {
-		step = len(reply)
+// Delay is a common meter's time to think.
+func (u Units) Delay() time.Duration { return 5 * time.Millisecond }
+
+// Answer is what is said to a request that Find found, built in buf's storage.
+func (u Units) Answer(buf, frame []byte) Reply {
+	m := u[frame[0]]
+	if m == nil {
+		return Reply{}
 	}
-	for lo := 0; lo < len(reply); lo += step {
-		hi := min(lo+step, len(reply))
-		if err := sleepExactly(ctx, s.rw, time.Until(arrived.Add(timing.landed(request, hi-1)))); err != nil {
-			return err
-		}
-		if _, err := s.Write(reply[lo:hi]); err != nil {
-			return err
-		}
+	var pdu [maxRTU]byte
+	r := m.Respond(pdu[:], frame[0], frame[1:len(frame)-2])
+	start := len(buf)
+	buf = append(buf, r.Noise...)
+	if len(r.PDU) > 0 {
+		from := len(buf)
+		buf = appendRTU(buf, r.Unit, r.PDU)
+		buf = buf[:from+len(r.fault.spoil(buf[from:], r.n))]
 	}
-	return nil
+	return Reply{Bytes: buf[start:], Late: r.Late}
 }
 
 // scanRequest looks for an RTU request in b: skip bytes of noise come first,

@@ -1,4 +1,4 @@
-package sim
+package meter
 
 import (
 	"encoding/binary"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // Modbus Application Protocol V1.1b3: function codes (section 6), their limits
@@ -31,8 +33,8 @@ const (
 // default.
 type Config struct {
 	Name  string // for reports
-	Load  *Load
-	Clock *Clock
+	Load  *plant.Load
+	Clock *plant.Clock
 	// Seed sets what differs between meters of one make: phase shares, the
 	// mains, the register at the start. Equal seeds give equal meters.
 	Seed uint64
@@ -72,25 +74,38 @@ type Config struct {
 	Fault func(request int) Fault
 }
 
-// Meter is a simulated Modbus meter. It is safe for concurrent use.
-type Meter struct {
+// WithProfile gives the meter the registers and limits of a device profile.
+// Registers of quantities that are not simulated (a drive's speed, an alarm) read
+// 0 within the profile's ranges and are refused elsewhere.
+func (c Config) WithProfile(p *profile.Profile) Config {
+	c.Ranges, c.MaxRegisters = p.Ranges, p.MaxRegisters
+	for _, r := range p.All() {
+		if _, err := plant.SourceOf(r.Quantity); err == nil || r.Type == drivers.Bit {
+			c.Registers = append(c.Registers, r)
+		}
+	}
+	return c
+}
+
+// Modbus is a simulated Modbus meter. It is safe for concurrent use.
+type Modbus struct {
 	device
 	maxRegisters int
 
 	mu     sync.Mutex
 	images [4]*image // under mu: the bytes; the shape is fixed
 	cells  []cell
-	now    physical  // under mu
-	taken  time.Time // under mu: when now was computed; zero before the first time
+	now    plant.Values // under mu
+	taken  time.Time    // under mu: when now was computed; zero before the first time
 }
 
-// New makes a meter. It fails when a register shows a quantity that is not
+// NewModbus makes a meter. It fails when a register shows a quantity that is not
 // simulated, when registers overlap, or on a negative base.
-func New(c Config) (*Meter, error) {
+func NewModbus(c Config) (*Modbus, error) {
 	if c.MaxRegisters == 0 {
 		c.MaxRegisters = maxWords
 	}
-	m := &Meter{maxRegisters: min(c.MaxRegisters, maxWords)}
+	m := &Modbus{maxRegisters: min(c.MaxRegisters, maxWords)}
 	if err := m.init(c); err != nil {
 		return nil, err
 	}
@@ -103,7 +118,7 @@ func New(c Config) (*Meter, error) {
 
 // Register returns the words that stand at an address right now (for bits: 0 or
 // 1), or nil where none does. It does not count as a poll.
-func (m *Meter) Register(table drivers.Table, address uint16) []uint16 {
+func (m *Modbus) Register(table drivers.Table, address uint16) []uint16 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.update()
@@ -125,7 +140,7 @@ func (m *Meter) Register(table drivers.Table, address uint16) []uint16 {
 // Reading returns the number an ideal reader takes from the register of a
 // quantity right now, at the register's resolution: what it holds, so for a
 // float32 the nearest value 24 bits allow. It does not count as a poll.
-func (m *Meter) Reading(quantity string) (drivers.Decimal, bool) {
+func (m *Modbus) Reading(quantity string) (drivers.Decimal, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.update()
@@ -138,18 +153,17 @@ func (m *Meter) Reading(quantity string) (drivers.Decimal, bool) {
 }
 
 // bits is the raw pattern of a cell in the current state. Called with mu held.
-func (m *Meter) bits(c *cell) uint64 {
+func (m *Modbus) bits(c *cell) uint64 {
 	if c.Type == drivers.Bit {
 		return m.lamp(c.Address)
 	}
-	return raw(&c.Register, m.now[c.source.kind][c.source.phase], c.source.kind.counter())
+	return raw(&c.Register, m.now[c.source.Kind][c.source.Phase], c.source.Kind.Counter())
 }
 
-// lamp is the state of a contact: the first is closed while the machines run
-// (more than a tenth of the built-in pattern's rated draw), the second while
-// they do not, the rest are open.
-func (m *Meter) lamp(address uint16) uint64 {
-	running := m.now[power][0]*m.in.ratio > shiftRated*1e9/10*m.in.share/1000
+// lamp is the state of a contact: the first is closed while the machines run,
+// the second while they do not, the rest are open.
+func (m *Modbus) lamp(address uint16) uint64 {
+	running := m.in.Running(&m.now)
 	if address == 0 && running || address == 1 && !running {
 		return 1
 	}
@@ -157,14 +171,14 @@ func (m *Meter) lamp(address uint16) uint64 {
 }
 
 // update computes the state of this moment and encodes it. Called with mu held.
-func (m *Meter) update() {
+func (m *Modbus) update() {
 	m.state(m.clock.Elapsed(), &m.now)
 	m.taken = time.Now()
 	m.encode()
 }
 
 // encode puts the state into the images. Called with mu held.
-func (m *Meter) encode() {
+func (m *Modbus) encode() {
 	for i := range m.cells {
 		c := &m.cells[i]
 		bits := m.bits(c)
@@ -180,16 +194,16 @@ func (m *Meter) encode() {
 // unit or checksum), or nil to an empty one. It answers the four read functions
 // and refuses all else: 01 other functions, 02 addresses it does not have, 03
 // wrong lengths and counts. Any input is fine.
-func (m *Meter) Answer(pdu []byte) []byte { return m.appendAnswer(nil, pdu, 0) }
+func (m *Modbus) Answer(pdu []byte) []byte { return m.appendAnswer(nil, pdu, 0) }
 
 // appendAnswer is Answer into a buffer the caller keeps, with wrong values
 // where factor is not 0.
-func (m *Meter) appendAnswer(dst, pdu []byte, factor int64) []byte {
+func (m *Modbus) appendAnswer(dst, pdu []byte, factor int64) []byte {
 	if len(pdu) == 0 {
 		return dst
 	}
 	// Only after the answer: the first poll must find the held state.
-	defer m.clock.polled()
+	defer m.clock.Polled()
 	var table drivers.Table
 	most := m.maxRegisters
 	switch pdu[0] {
@@ -221,7 +235,7 @@ func (m *Meter) appendAnswer(dst, pdu []byte, factor int64) []byte {
 		m.update()
 	}
 	if factor != 0 {
-		m.now.scale(factor)
+		m.now.Scale(factor)
 		m.encode()
 		defer m.update()
 	}
@@ -246,37 +260,33 @@ func appendPacked(dst, bits []byte) []byte {
 	return dst
 }
 
-// response is what a meter puts on the wire for one request, before framing.
-type response struct {
-	unit  byte
-	pdu   []byte // empty: silence
-	noise []byte
-	late  time.Duration
+// Response is what a meter puts on the wire for one request, before framing.
+type Response struct {
+	Unit  byte
+	PDU   []byte // empty: silence
+	Noise []byte // before it
+	Late  time.Duration
 	n     int // of the request, from 0
 	fault Fault
 }
 
-// respond answers in the name of unit, misbehaving as told. The reply is built
+// Respond answers in the name of unit, misbehaving as told. The reply is built
 // in buf's storage.
-func (m *Meter) respond(buf []byte, unit byte, pdu []byte) response {
+func (m *Modbus) Respond(buf []byte, unit byte, pdu []byte) Response {
 	n, f := m.ask()
-	r := response{unit: unit, pdu: m.appendAnswer(buf[:0], pdu, f.Factor), n: n, fault: f}
-	r.noise, r.late = f.Noise, f.Late
+	r := Response{Unit: unit, PDU: m.appendAnswer(buf[:0], pdu, f.Factor), n: n, fault: f}
+	r.Noise, r.Late = f.Noise, f.Late
 	if f.Exception != 0 && len(pdu) > 0 {
-		r.pdu = append(buf[:0], pdu[0]|exceptionBit, f.Exception)
+		r.PDU = append(buf[:0], pdu[0]|exceptionBit, f.Exception)
 	}
 	if f.Foreign {
-		r.unit++
+		r.Unit++
 	}
 	if f.Unit != 0 {
-		r.unit = f.Unit
+		r.Unit = f.Unit
 	}
 	if f.Silent {
-		r.pdu = nil
+		r.PDU = nil
 	}
 	return r
 }
-
-// Units is the meters of one line by unit number, 1 to 247. A line only reads
-// it.
-type Units map[byte]*Meter

@@ -1,4 +1,4 @@
-package sim
+package meter
 
 import (
 	"encoding/binary"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // CJ/T 188-2004, section 6:
@@ -49,9 +50,9 @@ func newCJT188(d *device, model Model) *cjt188 {
 	return m
 }
 
-func (m *cjt188) delay() time.Duration { return 50 * time.Millisecond }
+func (m *cjt188) Delay() time.Duration { return 50 * time.Millisecond }
 
-func (m *cjt188) find(b []byte) (skip, size int) {
+func (m *cjt188) Find(b []byte) (skip, size int) {
 	return scanFrame(b, func(b []byte) int {
 		switch {
 		case len(b) < 11:
@@ -63,18 +64,18 @@ func (m *cjt188) find(b []byte) (skip, size int) {
 	})
 }
 
-func (m *cjt188) reply(dst, request []byte, ask func() Fault) (reply, bool) {
+func (m *cjt188) reply(dst, request []byte, ask func() Fault) (Reply, bool) {
 	class, address, control, data := request[1], request[2:9], request[9], request[11:len(request)-2]
 	if class != m.class && class != 0xAA || !addressed(address, m.model.Address) ||
 		len(data) != 3 || control != cjt188Read && control != cjt188Address {
-		return reply{}, false
+		return Reply{}, false
 	}
 	di, swapped := binary.BigEndian.Uint16(data), binary.LittleEndian.Uint16(data)
 	if m.model.Order == LowFirst || m.model.Order == AnyOrder && !m.has(control, di) {
 		di, swapped = swapped, di
 	}
 	if !m.has(control, di) && m.has(control, swapped) {
-		return reply{}, false // a real meter makes nothing of it
+		return Reply{}, false // a real meter makes nothing of it
 	}
 	f := ask()
 	ser := data[2]
@@ -159,7 +160,7 @@ func (m *cjt188) reading(quantity string) (drivers.Decimal, bool) {
 
 // settlement is when the month n months before t began, or the start.
 func (m *cjt188) settlement(t time.Duration, n int) time.Duration {
-	return max(0, monthStart(m.date(t), n).Sub(m.in.load.start))
+	return max(0, monthStart(m.date(t), n).Sub(m.in.Start()))
 }
 
 // pipeQuantity is what a meter on a pipe shows.
@@ -207,10 +208,12 @@ func (v *pipe) append(dst []byte, q pipeQuantity, unit byte) []byte {
 // by 20/1.163 K, so that a cubic metre leaves 20 kWh.
 func (m *cjt188) flow(t time.Duration, factor int64) *pipe {
 	past := m.past(t)
+	base := m.in.Base().Coef
 	at := func(t time.Duration) (v pipe) {
-		drawn := m.in.drawn(t).active / m.in.ratio
-		v[volume] = m.in.base + drawn/20
-		v[heatEnergy] = m.in.base + drawn
+		var load plant.Values
+		m.in.Counters(t, &load)
+		v[heatEnergy] = load[plant.EnergyImport][0]
+		v[volume] = base + (v[heatEnergy]-base)/20
 		v[hours] = int64(t/time.Second) * 1000 / 3600 * 1000
 		return v
 	}
@@ -222,8 +225,9 @@ func (m *cjt188) flow(t time.Duration, factor int64) *pipe {
 	for _, q := range []pipeQuantity{volume, heatEnergy, hours} {
 		v[q] = m.count(v[q], zero[q])
 	}
-	p, _ := m.in.load.power(past.values + m.in.offset)
-	v[heatPower] = mulDiv(p, m.in.share, 1000*m.in.ratio)
+	var load plant.Values
+	m.in.At(past.values, &load)
+	v[heatPower] = load[plant.Power][0]
 	v[flowRate] = v[heatPower] / 20_000 // W / 20 kWh per m3
 	v[supply], v[back] = 75_000_000, 57_803_000
 	if factor != 0 {
@@ -233,7 +237,7 @@ func (m *cjt188) flow(t time.Duration, factor int64) *pipe {
 	}
 	return &v
 }
-func (m *cjt188) frame(dst []byte, control byte, data []byte, f Fault) reply {
+func (m *cjt188) frame(dst []byte, control byte, data []byte, f Fault) Reply {
 	begin := len(dst)
 	for range m.model.Wakeup {
 		dst = append(dst, 0xFE)
@@ -246,5 +250,5 @@ func (m *cjt188) frame(dst []byte, control byte, data []byte, f Fault) reply {
 	dst = append(appendDigits(append(dst, 0x68, m.class), name), control, byte(len(data)))
 	dst = append(dst, data...)
 	dst = append(dst, sum(dst[start:]), 0x16)
-	return reply{bytes: dst[begin:]}
+	return Reply{Bytes: dst[begin:]}
 }

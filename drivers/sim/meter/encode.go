@@ -1,86 +1,19 @@
-package sim
+package meter
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
 	"math/big"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
-
-// source says which physical value a quantity shows.
-type source struct {
-	kind  kind
-	phase int
-}
-
-// simulated lists the quantities a meter can be asked for, by the names used
-// in profiles, with the one unit each comes in. Those that have phases also
-// exist as NAME_l1, NAME_l2 and NAME_l3.
-var simulated = map[string]struct {
-	kind   kind
-	unit   string
-	phases bool
-}{
-	"voltage":         {voltage, "V", true},
-	"current":         {current, "A", true},
-	"power":           {power, "W", true},
-	"reactive_power":  {reactivePower, "var", true},
-	"apparent_power":  {apparentPower, "VA", true},
-	"power_factor":    {powerFactor, "", true},
-	"power_factor_4q": {powerFactor4Q, "", true},
-	"phase_angle":     {phaseAngle, "deg", true},
-	"frequency":       {frequency, "Hz", false},
-	"thd":             {distortion, "%", true},
-	"energy_import":   {energyImport, "kWh", true},
-	"energy_export":   {energyExport, "kWh", true},
-	"energy_sum":      {energySum, "kWh", true},
-	"reactive_import": {reactiveImport, "kvarh", true},
-	"reactive_export": {reactiveExport, "kvarh", true},
-	"reactive_sum":    {reactiveSum, "kvarh", true},
-}
-
-var lineVoltages = []string{"voltage_l1l2", "voltage_l2l3", "voltage_l3l1"}
-
-// sourceOf finds what to show for a quantity.
-func sourceOf(q drivers.Quantity) (source, error) {
-	s, unit, ok := sourceNamed(q.Name)
-	if !ok {
-		return source{}, fmt.Errorf("quantity %s is not simulated", q.Name)
-	}
-	return s, unitIs(q, unit)
-}
-
-// sourceNamed is what is simulated by that name, and in which unit.
-func sourceNamed(name string) (s source, unit string, ok bool) {
-	if i := slices.Index(lineVoltages, name); i >= 0 {
-		return source{lineVoltage, i + 1}, "V", true
-	}
-	for i, suffix := range []string{"_l1", "_l2", "_l3"} {
-		if cut, ok := strings.CutSuffix(name, suffix); ok {
-			name, s.phase = cut, i+1
-		}
-	}
-	q, ok := simulated[name]
-	s.kind = q.kind
-	return s, q.unit, ok && (s.phase == 0 || q.phases)
-}
-
-func unitIs(q drivers.Quantity, unit string) error {
-	if q.Unit != unit {
-		return fmt.Errorf("quantity %s in %q: simulated in %q", q.Name, q.Unit, unit)
-	}
-	return nil
-}
 
 // quantise turns millionths into units of 10^exp: a counter shows completed
 // units only, everything else the nearest.
 func quantise(micro int64, exp int8, counter bool) int64 {
-	d := int(exp) - microExp
+	d := int(exp) - plant.Exp
 	if d <= 0 {
 		return micro * pow10(-d)
 	}

@@ -1,4 +1,4 @@
-package sim
+package plant
 
 import (
 	"testing"
@@ -10,11 +10,11 @@ import (
 // drawLoad draws a load of up to 50 steps of 10 s and more.
 func drawLoad(t *rapid.T) *Load {
 	energy := rapid.Int64Range(0, 2e9)
-	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) interval {
-		return interval{energy.Draw(t, "active"), energy.Draw(t, "lagging"), energy.Draw(t, "leading")}
+	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Interval {
+		return Interval{energy.Draw(t, "active"), energy.Draw(t, "lagging"), energy.Draw(t, "leading")}
 	}), 1, 50).Draw(t, "steps")
 	step := time.Duration(rapid.Int64Range(int64(10*time.Second), int64(time.Hour)).Draw(t, "step"))
-	return newLoad(time.Time{}, step, rapid.Bool().Draw(t, "loop"), steps)
+	return NewLoad(time.Time{}, step, rapid.Bool().Draw(t, "loop"), steps)
 }
 
 // The energy never runs backwards, is exact at every step's end, and at any
@@ -32,7 +32,7 @@ func TestLoadEnergyIsTheIntegralOfPower(t *testing.T) {
 		at := time.Duration(rapid.Int64Range(0, 3*int64(round)).Draw(t, "at"))
 		more := time.Duration(rapid.Int64Range(0, int64(l.step)).Draw(t, "more"))
 		a, b := l.energy(at), l.energy(at+more)
-		if b.active < a.active || b.lagging < a.lagging || b.leading < a.leading {
+		if b.Active < a.Active || b.Lagging < a.Lagging || b.Leading < a.Leading {
 			t.Fatalf("from %v to %v the energy fell from %v to %v", at, at+more, a, b)
 		}
 		if l.loop {
@@ -47,7 +47,7 @@ func TestLoadEnergyIsTheIntegralOfPower(t *testing.T) {
 		if i, into, _ := l.at(at); into < l.step && int(i) < n && (l.loop || at < round) {
 			rest := l.step - into
 			p, _ := l.power(at)
-			gained := l.energy(at + rest).minus(a).active
+			gained := l.energy(at + rest).minus(a).Active
 			byPower := float64(p) * rest.Seconds() / 3600 / 1e3 // uW s -> 10^-6 kWh
 			if d := float64(gained) - byPower; d < -1 || d > 2 {
 				t.Fatalf("in %v at %d uW the energy grew by %d, the power's integral is %f", rest, p, gained, byPower)
@@ -58,7 +58,7 @@ func TestLoadEnergyIsTheIntegralOfPower(t *testing.T) {
 
 func TestLoadBetween(t *testing.T) {
 	start := time.Date(2018, 1, 1, 0, 0, 0, 0, time.UTC)
-	l := newLoad(start, time.Hour, false, []interval{{active: 1}, {active: 20}, {active: 300}, {active: 4000}})
+	l := NewLoad(start, time.Hour, false, []Interval{{Active: 1}, {Active: 20}, {Active: 300}, {Active: 4000}})
 	at := func(h, m int) time.Time { return start.Add(time.Duration(h)*time.Hour + time.Duration(m)*time.Minute) }
 	for _, c := range []struct {
 		name     string
@@ -93,7 +93,7 @@ func TestShiftPattern(t *testing.T) {
 	l := ShiftPattern(1, monday)
 	kw := func(day, hour, minute int) float64 {
 		at := time.Duration(24*day+hour)*time.Hour + time.Duration(minute)*time.Minute
-		return float64(l.energy(at+10*time.Minute).minus(l.energy(at)).active) / 1e6 * 6
+		return float64(l.energy(at+10*time.Minute).minus(l.energy(at)).Active) / 1e6 * 6
 	}
 	for _, c := range []struct {
 		what              string

@@ -1,4 +1,4 @@
-package sim
+package meter
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // Deed is something that is done to a meter, or that a meter does, once.
@@ -39,8 +40,8 @@ type Act struct {
 // on a clock, with what has been done to it. It is safe for concurrent use.
 type device struct {
 	name     string
-	clock    *Clock
-	in       *installation
+	clock    *plant.Clock
+	in       *plant.Installation
 	refresh  time.Duration
 	fault    func(int) Fault
 	rollover int64 // counters start again at 0 here, 10^-6 kWh; 0: at the end of their registers
@@ -65,15 +66,11 @@ func (d *device) init(c Config) error {
 	}
 	d.name, d.clock, d.refresh, d.fault = c.Name, c.Clock, c.Refresh, c.Fault
 	if c.Digits > 0 {
-		d.rollover = pow10(c.Digits - microExp)
+		d.rollover = pow10(c.Digits - plant.Exp)
 	}
-	d.in = newInstallation(c.Seed, c.Load, c.Share, c.Ratio)
-	if c.Base != nil {
-		base, ok := parseMicro(c.Base.String())
-		if !ok || base > maxEnergy {
-			return fmt.Errorf("meter %s: base %s kWh: expected 0 to 1000000 with at most 6 decimals", c.Name, c.Base)
-		}
-		d.in.base = base
+	var err error
+	if d.in, err = plant.NewInstallation(c.Seed, c.Load, c.Share, c.Ratio, c.Base); err != nil {
+		return fmt.Errorf("meter %s: %w", c.Name, err)
 	}
 	for _, a := range c.Acts {
 		d.plan(a)
@@ -90,15 +87,11 @@ func (d *device) Requests() int64 { return d.requests.Load() }
 // Drawn is the primary active energy that has flowed through the meter since
 // the start, in kWh to the millionth: at the end of a load that does not
 // repeat, the exact sum of its rows (times the share).
-func (d *device) Drawn() drivers.Decimal {
-	return drivers.Decimal{Coef: d.in.drawn(d.clock.Elapsed()).active, Exp: microExp}
-}
+func (d *device) Drawn() drivers.Decimal { return d.in.Drawn(d.clock.Elapsed()) }
 
 // Base is the energy register at the start, in kWh, before it is cut to the
 // register's resolution.
-func (d *device) Base() drivers.Decimal {
-	return drivers.Decimal{Coef: d.in.base, Exp: microExp}
-}
+func (d *device) Base() drivers.Decimal { return d.in.Base() }
 
 // Do does something to the meter now.
 func (d *device) Do(deed Deed) { d.plan(Act{At: d.clock.Elapsed(), Deed: deed}) }
@@ -152,20 +145,23 @@ func (d *device) past(t time.Duration) past {
 }
 
 // state is what the meter shows t after the start.
-func (d *device) state(t time.Duration, v *physical) {
+func (d *device) state(t time.Duration, v *plant.Values) {
 	p := d.past(t)
-	d.in.at(p.values, v)
+	d.in.At(p.values, v)
 	d.since(p, v)
 }
 
 // since takes from the counters what they held when they began at zero again,
 // and rolls them over.
-func (d *device) since(p past, v *physical) {
-	var zero physical
+func (d *device) since(p past, v *plant.Values) {
+	var zero plant.Values
 	if p.zero != nil {
-		d.in.counters(*p.zero, &zero)
+		d.in.Counters(*p.zero, &zero)
 	}
-	for k := energyImport; k < kinds; k++ {
+	for k := range v {
+		if !plant.Kind(k).Counter() {
+			continue
+		}
 		for i := range v[k] {
 			v[k][i] = d.count(v[k][i], zero[k][i])
 		}
@@ -184,7 +180,7 @@ func (d *device) count(v, zero int64) int64 {
 // now is the date and time on the meter's clock.
 func (d *device) now() time.Time { return d.date(d.clock.Elapsed()) }
 
-func (d *device) date(t time.Duration) time.Time { return d.in.load.start.Add(t) }
+func (d *device) date(t time.Duration) time.Time { return d.in.Start().Add(t) }
 
 // ask counts a request and says how the meter misbehaves on it.
 func (d *device) ask() (n int, f Fault) {
