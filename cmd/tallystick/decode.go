@@ -116,6 +116,7 @@ func newDecodeCommand(a *app) *cobra.Command {
 		Short: "Say what one frame means",
 		Long: `Says what one frame means, request or response, without any meter. Spaces in
 HEX are allowed; wake-up bytes and noise before the frame are skipped and counted.
+A line of Modbus ASCII or IEC 62056-21 may stand as it is: :010300000004F8
 
 ` + cli.ExitCodes,
 		Example: "  tallystick decode --protocol modbus-rtu 01 03 04 43 66 4C CD FA FD\n" +
@@ -126,7 +127,7 @@ HEX are allowed; wake-up bytes and noise before the frame are skipped and counte
 			if err != nil {
 				return err
 			}
-			b, err := parseHex(args)
+			b, err := codec.parse(args)
 			if err != nil {
 				return err
 			}
@@ -152,6 +153,16 @@ func protocolWords() string {
 		words = append(words, string(c.protocol))
 	}
 	return strings.Join(words, ", ")
+}
+
+// parse reads a frame as people write it: bytes in hexadecimal or, for the two
+// protocols of characters, the line itself.
+func (c codec) parse(args []string) ([]byte, error) {
+	line := strings.TrimSpace(strings.Join(args, " "))
+	if c.protocol == configs.ModbusASCII && strings.HasPrefix(line, ":") || c.protocol == configs.IEC62056 && strings.HasPrefix(line, "/") {
+		return []byte(line + "\r\n"), nil
+	}
+	return parseHex(args)
 }
 
 // parseHex reads bytes written in hexadecimal, with or without spaces, 0x and

@@ -62,7 +62,7 @@ same port meanwhile.
 			if err != nil {
 				return err
 			}
-			request, err := parseHex(args)
+			request, err := codec.parse(args)
 			if err != nil {
 				return err
 			}
@@ -85,12 +85,15 @@ same port meanwhile.
 	return c
 }
 
-// mayBeSent refuses everything that is not a whole request to read.
+// mayBeSent refuses everything that is not one whole request to read and
+// nothing but that: what stands behind it would be sent as well.
 func (c codec) mayBeSent(request []byte) error {
 	d := c.describe(request)
 	switch {
 	case !d.Valid:
 		return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("this is no %s frame: %s", c.protocol, d.Reason), Hint: "nothing was sent; compare the bytes with: tallystick decode"}
+	case d.Behind > 0:
+		return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%d bytes stand behind the request: %s", d.Behind, d.Text), Hint: "nothing was sent; send one request at a time"}
 	case d.Direction != "request" || d.Write || !slices.Contains(c.reads, d.Control) || d.Skipped > 0:
 		return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("this is no request to read: %s", d.Text), Hint: "nothing was sent; this program only reads meters"}
 	}

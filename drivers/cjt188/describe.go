@@ -52,8 +52,8 @@ func Describe(b []byte) drivers.Description {
 	default:
 		d.Valid = true
 		describe(&d, parse(b[:size]))
-		if more := len(b) - size; more > 0 {
-			d.Text += fmt.Sprintf("; %d bytes follow", more)
+		if d.Behind = len(b) - size; d.Behind > 0 {
+			d.Text += fmt.Sprintf("; %d bytes follow", d.Behind)
 		}
 		return d
 	}

@@ -58,8 +58,8 @@ func Describe(b []byte) drivers.Description {
 	}
 	d.Valid = true
 	describe(&d, m)
-	if more := len(b) - at - size; more > 0 {
-		d.Text += fmt.Sprintf("; %d bytes follow", more)
+	if d.Behind = len(b) - at - size; d.Behind > 0 {
+		d.Text += fmt.Sprintf("; %d bytes follow", d.Behind)
 	}
 	return d
 }
