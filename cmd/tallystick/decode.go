@@ -54,7 +54,11 @@ func codecOf(name string) (codec, error) {
 		for _, c := range all {
 			names = append(names, string(c.protocol))
 		}
-		return codec{}, &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("--protocol: %q is not a protocol", name), Hint: "choose one of " + strings.Join(names, ", ")}
+		text := fmt.Sprintf("--protocol: %q is not a protocol", name)
+		if name == "" {
+			text = "--protocol is missing: bytes alone do not say what they speak"
+		}
+		return codec{}, &cli.Error{Exit: cli.Usage, Text: text, Hint: "choose one of " + strings.Join(names, ", ")}
 	}
 	return all[i], nil
 }
@@ -121,7 +125,7 @@ A line of Modbus ASCII or IEC 62056-21 may stand as it is: :010300000004F8
 ` + cli.ExitCodes,
 		Example: "  tallystick decode --protocol modbus-rtu 01 03 04 43 66 4C CD FA FD\n" +
 			"  tallystick decode --protocol dlt645-2007 --json 'FE FE FE FE 68 AA AA AA AA AA AA 68 13 00 DF 16'",
-		Args: cobra.MinimumNArgs(1),
+		Args: someHex,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			codec, err := codecOf(protocol)
 			if err != nil {
@@ -143,8 +147,15 @@ A line of Modbus ASCII or IEC 62056-21 may stand as it is: :010300000004F8
 	}
 	c.Flags().StringVarP(&protocol, "protocol", "p", "", "what the frame speaks: "+protocolWords())
 	c.Flags().BoolVar(&a.json, "json", false, "one JSON object on stdout")
-	_ = c.MarkFlagRequired("protocol") // fails only for a flag that is not there
 	return c
+}
+
+// someHex wants a frame on the command line.
+func someHex(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return &cli.Error{Exit: cli.Usage, Text: "HEX is missing: the bytes of the frame", Hint: "write them as in 01 03 00 00 00 02 C4 0B"}
+	}
+	return nil
 }
 
 func protocolWords() string {
