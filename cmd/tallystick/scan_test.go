@@ -149,3 +149,23 @@ func TestScanSectionKeepsRS485(t *testing.T) {
 		t.Errorf("%q is missing in\n%s", want, got)
 	}
 }
+
+// What is watched into a file has no control characters in it.
+func TestWatchIntoAFile(t *testing.T) {
+	t.Parallel()
+	address, _ := meters(t, sim.RTUOverTCP, "127.0.0.1:0", 1)
+	_, path := site(t, "site: {name: plant}\nbuffer: {directory: DIR/box}\nlines:\n  - {name: a, tcp: \""+address+"\"}\nmeters:\n  - {name: m, line: a, protocol: modbus-rtu, address: 1, profile: eastron-sdm630}\n")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var out, errs bytes.Buffer
+	watched := writerFunc(func(b []byte) (int, error) {
+		if bytes.Contains(b, []byte("energy_import ")) && bytes.Count(out.Bytes(), []byte("energy_import ")) > 0 {
+			stop()
+		}
+		return out.Write(b)
+	})
+	code := run(ctx, []string{"read", "--watch", "--every", "1ms", "--config", path}, watched, &errs)
+	if code != 0 || strings.Contains(out.String(), "\x1b") || !strings.Contains(out.String(), "energy_import ") {
+		t.Errorf("exit %d: %q %s", code, out.String(), errs.String())
+	}
+}
