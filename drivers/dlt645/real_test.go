@@ -61,6 +61,18 @@ func TestRealFrames(t *testing.T) {
 		// relay: closing allowed, trip; a password is no identifier
 		{"2007", "68 61 10 01 30 12 15 68 1C 10 35 6A 39 35 34 33 33 33 4E 33 33 33 33 63 45 CC 2D 16", "request 151230011061 1C - write"},
 		{"2007", "68 11 11 11 11 11 11 68 1C 10 33 33 33 33 33 33 33 33 4D 33 57 74 48 45 38 4B 55 16", "request 111111111111 1C - write"},
+		{"2007", "FE FE FE FE 68 09 00 51 05 03 26 68 1C 10 35 33 33 33 33 33 33 33 4D 34 8C 8C 56 64 45 CC 82 16", "request 260305510009 1C - write"},
+		{"2007", "FE FE FE FE 68 04 00 28 10 19 20 68 1C 10 35 33 33 33 64 64 64 64 4F 33 34 34 34 34 34 CC 21 16", "request 201910280004 1C - write"},
+		// a reporting interval set over a radio
+		{"2007", "FE FE FE FE 68 04 00 28 10 19 20 68 14 0E 34 34 93 37 35 33 33 33 64 64 64 64 6F 33 99 16", "request 201910280004 14 04600101 write"},
+		// part of an address; a status word; a byte too many; a freeze in a concentrator's log
+		{"2007", "FE FE FE FE 68 57 34 96 00 08 AA 68 11 04 33 32 33 33 83 16 0D", "request aa0800963457 11 0000FF00"},
+		{"2007", "68 61 10 01 30 12 15 68 91 06 36 38 33 37 83 33 BE 16", "response 151230011061 91 04000503 status_word_3=0050"},
+		{"2007", "FE FE FE FE 68 01 00 00 00 00 00 68 91 09 33 33 34 33 6A 59 33 33 34 95 16", "response 000000000001 91 00010000 energy_import=26.37kWh"},
+		{"2007", "68 57 01 00 00 00 00 68 91 09 34 33 39 38 33 33 3B 43 45 C3 16", "response 000000000157 91 05060001 frozen_day_at_1=2012-10-08T00:00:00"},
+		// as printed, with checksums that are none
+		{"2007", "68 31 00 00 12 16 20 68 91 08 33 33 33 33 73 35 34 33 01 16", "invalid checksum 01, computed BD"},
+		{"1997", "68 78 04 79 11 00 00 68 81 06 43 F3 37 54 38 48 4C 16", "invalid checksum 4C, computed 9E"},
 		// a vendor's own control code
 		{"2007", "FE 68 AA AA AA AA AA AA 68 1F 04 46 47 87 B3 B6 16", "request aaaaaaaaaaaa 1F - write"},
 		// calibration, sulfurandcu/dlt645-tool

@@ -173,6 +173,10 @@ func TestDescribe(t *testing.T) {
 		// SDM630 and PZEM-016, as their manuals print them; a copy that lost its end
 		{RTU, "01 04 04 43 66 33 34 1B 38", "response 1 04 - register 0=17254 register 1=13108"},
 		{RTU, "F8 04 00 00 00 0A 64 64", "request 248 04 0000 count=10"},
+		// an SDM behind a serial server (github.com/volkszaehler/mbmd issue 63), a transmitter in ASCII
+		{RTU, "01 04 04 43 67 AF 55 E2 10", "response 1 04 - register 0=17255 register 1=44885"},
+		{RTU, "01 03 04 00 00 00 00 FA 33", "response 1 03 - register 0=0 register 1=0"},
+		{ASCII, hex.EncodeToString([]byte(":01030400E503E828\r\n")), "response 1 03 - register 0=229 register 1=1000"},
 		{RTU, "01 03 00 00 00 0A C5", "invalid truncated: 7 bytes, expected 8"},
 		{RTU, "01 03 00 6B 00 03 74 18", "invalid checksum 7418, computed 7417"},
 		{RTU, "01 03", "invalid truncated: 2 bytes, expected at least 4"},
