@@ -140,7 +140,7 @@ A line of Modbus ASCII or IEC 62056-21 may stand as it is: :010300000004F8
 				return err
 			}
 			if !d.Valid {
-				return &cli.Error{Exit: cli.Fault}
+				return &cli.Error{Exit: cli.Fault, Hint: otherwise(b)}
 			}
 			return nil
 		},
@@ -148,6 +148,16 @@ A line of Modbus ASCII or IEC 62056-21 may stand as it is: :010300000004F8
 	c.Flags().StringVarP(&protocol, "protocol", "p", "", "what the frame speaks: "+protocolWords())
 	c.Flags().BoolVar(&a.json, "json", false, "one JSON object on stdout")
 	return c
+}
+
+// otherwise says as what else b is a sound frame, "" where it is none.
+func otherwise(b []byte) string {
+	for _, c := range codecs() {
+		if d := c.describe(b); d.Valid && d.Skipped == 0 && d.Behind == 0 {
+			return fmt.Sprintf("with --protocol %s it is one: %s", c.protocol, d.Text)
+		}
+	}
+	return ""
 }
 
 // someHex wants a frame on the command line.

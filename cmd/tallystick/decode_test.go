@@ -90,6 +90,12 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s\ngot  %s\nwant %s", c.hex, got, c.want)
 		}
 	}
+	// Asked about the wrong protocol it names the right one, for people.
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"decode", "--protocol", "dlt645-2007", "--json", "01 04 00 00 00 02 71 CB"}, &out, &errs)
+	if want := "tallystick: hint: with --protocol modbus-rtu it is one: unit 1, request read input registers 0x0000: count 2\n"; code != 1 || errs.String() != want || strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("exit %d, %s%s", code, out.String(), errs.String())
+	}
 	for want, args := range map[string][]string{
 		"is not a protocol": {"decode", "--protocol", "modbus", "01"},
 		"expected bytes":    {"decode", "--protocol", "modbus-rtu", "0G"},

@@ -27,6 +27,9 @@ func (v Version) String() string {
 	return "dlt645-2007"
 }
 
+// other is the edition v is not.
+func (v Version) other() Version { return V1997 - v }
+
 // idBytes is the length of a data identifier.
 func (v Version) idBytes() int {
 	if v == V1997 {
@@ -85,9 +88,21 @@ const (
 )
 
 // words is what a control code asks for, as messages have it, and whether it
-// changes something in the meter. A code of neither edition counts as one that
-// does: nobody knows what a vendor made of it.
+// changes something in the meter. A code the edition does not have counts as one
+// that does: nobody knows what a vendor made of it.
 func (v Version) words(c control) (text string, writes bool) {
+	if text, writes = v.standard(c); text != "" {
+		return text, writes
+	}
+	text = fmt.Sprintf("control code %02X", byte(c))
+	if other, _ := v.other().standard(c); other != "" {
+		text += fmt.Sprintf(" (%s in %v)", other, v.other())
+	}
+	return text, true
+}
+
+// standard is words for the codes of the edition, "" for all others.
+func (v Version) standard(c control) (text string, writes bool) {
 	if v == V1997 {
 		switch c {
 		case readData1997:
@@ -109,7 +124,7 @@ func (v Version) words(c control) (text string, writes bool) {
 		case 0x10:
 			return "clear maximum demand", true
 		}
-		return fmt.Sprintf("control code %02X", byte(c)), true
+		return "", false
 	}
 	switch c {
 	case authenticate2007:
@@ -143,7 +158,7 @@ func (v Version) words(c control) (text string, writes bool) {
 	case 0x1D:
 		return "set output terminal", true
 	}
-	return fmt.Sprintf("control code %02X", byte(c)), true
+	return "", false
 }
 
 // address is as on the wire.

@@ -96,4 +96,11 @@ func TestRealFrames(t *testing.T) {
 			t.Errorf("%s\ngot  %s\nwant %s", c.frame, got, c.want)
 		}
 	}
+	// Decoded as the wrong edition, the text names the right one.
+	if d := Describe(V2007, bytesOf(t, "68 54 07 13 00 80 13 68 01 02 43 C3 DA 16")); d.Text != "meter 138000130754, control code 01 (read data in dlt645-1997): data 10 90" {
+		t.Error(d.Text)
+	}
+	if d := Describe(V1997, bytesOf(t, "68 12 00 00 00 10 20 68 91 08 33 35 C3 33 89 CB 34 33 C4 16")); d.Text != "meter 201000000012 replies: control code 11 (read data in dlt645-2007): data 00 02 90 00 56 98 01 00" {
+		t.Error(d.Text)
+	}
 }

@@ -363,6 +363,8 @@ func describe(d *drivers.Description, pdu []byte) {
 		d.Direction = "response"
 		d.MoreFollows = data[3] == 0xFF
 		identity(data[min(len(data), 5):], text)
+	case code == 43:
+		d.Write = true // CANopen's way in, or a vendor's
 	}
 }
 

@@ -169,6 +169,8 @@ func TestDescribe(t *testing.T) {
 		{RTU, "11 18 04 DE 07 87", "request 17 18 04DE"},
 		{TCP, "00 01 00 00 00 0A 11 18 00 06 00 02 01 B8 12 84", "response 17 18 - count=2 register 0=440 register 1=4740"},
 		{TCP, "00 01 00 00 00 05 11 2B 0E 01 00", "request 17 2B -"},
+		{TCP, "00 01 00 00 00 05 11 2B 0D 01 00", "request 17 2B - write"},
+		{RTU, "01 42 80 11", "request 1 42 - write"}, // PZEM-016: energy back to 0
 		{TCP, "00 01 00 00 00 14 11 2B 0E 01 01 FF 02 02 01 05 50 72 6F 64 63 81 03 56 FF 31", "response 17 2B - more product=Prodc object_81=56 FF 31"},
 		// SDM630 and PZEM-016, as their manuals print them; a copy that lost its end
 		{RTU, "01 04 04 43 66 33 34 1B 38", "response 1 04 - register 0=17254 register 1=13108"},
