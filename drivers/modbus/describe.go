@@ -58,15 +58,19 @@ func openRTU(b []byte, d *drivers.Description) (unit byte, pdu []byte) {
 	for from := range b {
 		rest := b[from:]
 		for _, n := range append(sizes(rest), len(rest)) {
-			if n >= 4 && n <= len(rest) && crc(rest[:n-2]) == binary.LittleEndian.Uint16(rest[n-2:]) {
+			if n >= 4 && n <= min(len(rest), maxFrame) && crc(rest[:n-2]) == binary.LittleEndian.Uint16(rest[n-2:]) {
 				d.Skipped = from
 				d.Behind = len(rest) - n
 				return rest[0], rest[1 : n-2]
 			}
 		}
 	}
-	if len(b) < 4 {
+	switch {
+	case len(b) < 4:
 		d.Reason = fmt.Sprintf("truncated: %d bytes, expected at least 4", len(b))
+		return 0, nil
+	case len(b) > maxFrame:
+		d.Reason = fmt.Sprintf("no frame with a right checksum among %d bytes", len(b))
 		return 0, nil
 	}
 	if n := slices.DeleteFunc(sizes(b), func(n int) bool { return n == 0 }); len(n) > 0 && slices.Min(n) > len(b) {
@@ -77,6 +81,9 @@ func openRTU(b []byte, d *drivers.Description) (unit byte, pdu []byte) {
 	d.Reason = fmt.Sprintf("checksum %X, computed %X", b[len(b)-2:], sum)
 	return 0, nil
 }
+
+// maxFrame is the longest RTU frame, Modbus over Serial Line V1.02 section 2.3.
+const maxFrame = 256
 
 // sizes lists how long an RTU frame that begins with b may be, by its function
 // code: as a request, as a reply.

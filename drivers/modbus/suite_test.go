@@ -182,6 +182,7 @@ func TestDescribe(t *testing.T) {
 		{RTU, "01 03 00 00 00 0A C5", "invalid truncated: 7 bytes, expected 8"},
 		{RTU, "01 03 00 6B 00 03 74 18", "invalid checksum 7418, computed 7417"},
 		{RTU, "01 03", "invalid truncated: 2 bytes, expected at least 4"},
+		{RTU, strings.Repeat("01 99 ", 60_000), "invalid no frame with a right checksum among 120000 bytes"}, // and in no time
 		// Modbus over Serial Line V1.02, section 2.5.2
 		{ASCII, hex.EncodeToString([]byte(":010300000004F8\r\n")), "request 1 03 0000 count=4"},
 		{ASCII, hex.EncodeToString([]byte("x:010300000004F9\r\n")), "invalid LRC F9, computed F8"},
