@@ -163,6 +163,12 @@ sources: [a book]
 	if _, stderr, exit := profiles(t, "list", "--profiles", dir); exit != cli.Usage || !strings.Contains(stderr, "has 4 faults, listed above") {
 		t.Errorf("exit %d, %s", exit, stderr)
 	}
+	if _, stderr, exit := profiles(t, "check", dir); exit != cli.Usage || !strings.Contains(stderr, bad+":3:1: E-107") || !strings.Contains(stderr, "faults, listed above") {
+		t.Errorf("exit %d, %s", exit, stderr)
+	}
+	if _, stderr, exit := profiles(t, "check", t.TempDir()); exit != cli.Usage || !strings.Contains(stderr, "has no profile") {
+		t.Errorf("exit %d, %s", exit, stderr)
+	}
 	for _, name := range []string{bad, second, taken, unreadable} {
 		if err := os.Remove(name); err != nil {
 			t.Fatal(err)
