@@ -23,11 +23,9 @@ func TestDCB(t *testing.T) {
 }
 
 func TestPortThatIsNone(t *testing.T) {
-	for path, want := range map[string]Reason{"COM255": Missing, "NUL": Other} {
-		_, err := openPort(Serial{Path: path, Settings: at9600}, func(error) {})
-		var open *OpenError
-		if !errors.As(err, &open) || open.Reason != want {
-			t.Errorf("%s: %v", path, err)
-		}
+	_, err := openPort(Serial{Path: "COM255", Settings: at9600}, func(error) {})
+	var open *OpenError
+	if !errors.As(err, &open) || open.Reason != Missing {
+		t.Error(err)
 	}
 }
