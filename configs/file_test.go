@@ -142,8 +142,8 @@ func TestReadSecret(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		file("world", "geheim", 0o644):                      "E-163 the password can be read or changed by others (mode 0644), expected mode 0600 → chmod 600 PATH, and change the password",
-		file("group", "geheim", 0o660):                      "E-163 the password can be read or changed by others (mode 0660), expected mode 0600 → chmod 600 PATH, and change the password",
+		file("world", "geheim", 0o644):                      "E-163 the password can be read or changed by others: mode 0644, expected 0600 → chmod 600 PATH, and change the password",
+		file("group", "geheim", 0o660):                      "E-163 the password can be read or changed by others: mode 0660, expected 0600 → chmod 600 PATH, and change the password",
 		file("blank", "\n", 0o600):                          "E-163 the file is empty, expected a password → write the password into it, alone on one line",
 		file("two", "geheim\nb\n", 0o600):                   "E-163 the file has more than one line, expected only a password → write the password into it, alone on one line",
 		file("long", strings.Repeat("geheim", 1000), 0o600): "E-163 the file has more than 4096 bytes, expected only a password",

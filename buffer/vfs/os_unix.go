@@ -14,6 +14,8 @@ func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
+func rename(oldname, newname string) error { return os.Rename(oldname, newname) }
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
