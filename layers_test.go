@@ -59,7 +59,7 @@ var may = map[string][]string{
 	"agent/identity":               {"uplink/custody", "uplink/evidence", "uplink/keyfile"},
 	"agent/judge":                  {"drivers"},
 	"agent/schedule":               {},
-	"configs":                      {"buffer/vfs/private", "configs/strict"},
+	"configs":                      {"buffer/vfs", "buffer/vfs/private", "configs/strict"},
 	"configs/strict":               {},
 	"cmd/internal/cli":             {},
 	"cmd/internal/words":           {"uplink/evidence", "uplink/evidence/record"}, // what both ends show to people

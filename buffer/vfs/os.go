@@ -106,7 +106,7 @@ var errHeld = errors.New("lock is held")
 type osFile struct{ *os.File }
 
 func open(name string, flag int) (File, error) {
-	f, err := os.OpenFile(name, flag, 0o600)
+	f, err := openFile(name, flag)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,29 @@ func NoSpace(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) || errors.Is(err, syscall.ENOSPC)
 }
 
+// openFile is os.OpenFile for one of: O_RDONLY, O_RDWR, O_RDWR|O_CREATE|O_TRUNC. A
+// file opened so can be removed while it is open (FILE_SHARE_DELETE): somebody who
+// reads the log must not keep its owner from giving up old segments.
+func openFile(name string, flag int) (*os.File, error) {
+	p, err := windows.UTF16PtrFromString(name)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	access, how := uint32(windows.GENERIC_READ), uint32(windows.OPEN_EXISTING)
+	if flag&os.O_RDWR != 0 {
+		access |= windows.GENERIC_WRITE
+	}
+	if flag&os.O_CREATE != 0 {
+		how = windows.CREATE_ALWAYS
+	}
+	h, err := windows.CreateFile(p, access, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE,
+		nil, how, windows.FILE_ATTRIBUTE_NORMAL, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(h), name), nil
+}
+
 // rename is os.Rename that returns when the move is on the disk
 // (MOVEFILE_WRITE_THROUGH).
 func rename(oldname, newname string) error {
