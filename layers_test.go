@@ -32,7 +32,8 @@ var may = map[string][]string{
 	"drivers/sim/meter":  {"drivers", "drivers/profile", "drivers/sim/plant"},
 	"drivers/sim/plant":  {"drivers"},
 	"buffer":             {"buffer/*"},
-	"buffer/vfs":         {},
+	"buffer/vfs":         {"buffer/vfs/private"},
+	"buffer/vfs/private": {}, // who else may use a file: wherever secrets are read
 	"buffer/vfs/crashfs": {"buffer/vfs"},
 	"uplink":             {"uplink/evidence", "uplink/evidence/record"},
 	"uplink/evidence":    {"uplink/custody/suite", "uplink/evidence/canon"},
@@ -44,15 +45,15 @@ var may = map[string][]string{
 	"uplink/evidence/record":       {"uplink/evidence", "uplink/evidence/canon"},
 	"uplink/evidence/bundle":       {"uplink/evidence", "uplink/evidence/canon"},
 	"uplink/evidence/seal":         {"uplink/evidence", "uplink/evidence/canon"}, // only boxes link it
-	"uplink/mqtt":                  {},
-	"uplink/keyfile":               {"uplink/custody/suite"}, // both ends keep a key
+	"uplink/mqtt":                  {"buffer/vfs/private"},
+	"uplink/keyfile":               {"buffer/vfs", "buffer/vfs/private", "uplink/custody/suite"}, // both ends keep a key
 	"uplink/custody":               {"uplink/custody/suite", "uplink/evidence", "uplink/keyfile"},
 	"uplink/custody/counter":       {"uplink/custody/suite"}, // pure as well
 	"uplink/custody/tpm":           {"uplink/custody", "uplink/custody/*", "uplink/keyfile"},
 	"uplink/custody/custodytest":   {"uplink/custody/suite"}, // for tests
-	"uplink/custody/pkcs11":        {"uplink/custody", "uplink/custody/suite"},
+	"uplink/custody/pkcs11":        {"buffer/vfs/private", "uplink/custody", "uplink/custody/suite"},
 	"uplink/custody/suite":         {}, // pure: verifiers import it
-	"uplink/lender":                {"uplink", "uplink/*"},
+	"uplink/lender":                {"buffer/vfs", "uplink", "uplink/*"},
 	"uplink/witness":               {"buffer/vfs", "uplink/witness/checkpoint"}, // the disk, and one that crashes
 	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
 	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence", "uplink/evidence/*"},
@@ -60,7 +61,7 @@ var may = map[string][]string{
 	"agent/identity":               {"uplink/custody", "uplink/evidence", "uplink/keyfile"},
 	"agent/judge":                  {"drivers"},
 	"agent/schedule":               {},
-	"configs":                      {"configs/strict"},
+	"configs":                      {"buffer/vfs", "buffer/vfs/private", "configs/strict"},
 	"configs/strict":               {},
 	"cmd/internal/cli":             {},
 	"cmd/internal/words":           {"uplink/evidence", "uplink/evidence/record"}, // what both ends show to people

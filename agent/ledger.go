@@ -40,6 +40,7 @@ type ledger struct {
 	boot     uint64
 	lost     []evidence.LostRange // dropped by quota, not yet stated in a leaf
 	used     used
+	clock    systemClock
 	clockSet bool // in this run, by something else than a time server
 }
 
@@ -286,7 +287,7 @@ func (l *ledger) windowStart(n uint64) int64 {
 
 // event is the time and clock part of a leaf about the duration from start.
 func (l *ledger) event(start time.Time, duration time.Duration) evidence.Event {
-	flag, errorMS := clockState()
+	flag, errorMS := l.clock.state()
 	return evidence.Event{
 		Start:       max(0, start.UnixMilli()),
 		Duration:    uint64(duration.Milliseconds()),

@@ -16,8 +16,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
+	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/buffer/vfs/private"
 	"github.com/tallystick/tallystick/uplink/custody/suite"
 )
 
@@ -88,10 +89,14 @@ func ReadBlocks(path string) (map[string][]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &Error{path, "is a directory, device or pipe, expected a PEM file", "name a file as key: in the configuration"}
 	}
-	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
+	how, err := private.Exposed(path, 0o077)
+	if err != nil {
+		return nil, err
+	}
+	if how != "" {
 		return nil, &Error{path,
-			fmt.Sprintf("other users can read it (mode %04o, expected 0600), so it may no longer be secret", mode),
-			"if nobody else uses this machine: chmod 600 " + path}
+			fmt.Sprintf("other users can read it (%s), so it may no longer be secret", how),
+			"if nobody else uses this machine: " + private.Close(path)}
 	}
 	if info.Size() > maxFile {
 		return nil, &Error{path, fmt.Sprintf("%d bytes, expected a PEM file of a few hundred", info.Size()), restore}
@@ -139,29 +144,10 @@ func WriteBlocks(path string, blocks ...*pem.Block) error {
 	for _, b := range blocks {
 		data = append(data, pem.EncodeToMemory(b)...)
 	}
-	if err := makeDir(filepath.Dir(path)); err != nil {
+	if err := vfs.OS().MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
 	return writeNew(path, data)
-}
-
-// makeDir makes dir and what is missing above it, and flushes the entry of
-// each: without that a power cut takes the key with its directory.
-func makeDir(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir {
-		if err := makeDir(filepath.Dir(dir)); err != nil {
-			return err
-		}
-		err = os.Mkdir(dir, 0o700)
-	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
 }
 
 // Replace gives the file at by the name path and erases what had that name,
@@ -189,7 +175,7 @@ func replacing(path, by string) []func() error {
 	dir := filepath.Dir(path)
 	return []func() error{
 		func() error { return dropTemporary(path) },
-		func() error { return syncDir(dir) },
+		func() error { return vfs.OS().SyncDir(dir) },
 		func() error {
 			if filepath.Dir(by) != dir {
 				return errors.New("they are in two directories")
@@ -199,7 +185,7 @@ func replacing(path, by string) []func() error {
 			}
 			return nil
 		},
-		func() error { return syncDir(dir) },
+		func() error { return vfs.OS().SyncDir(dir) },
 	}
 }
 
@@ -231,7 +217,7 @@ func dropTemporary(path string) error {
 // file or the complete one.
 func writeNew(path string, data []byte) error {
 	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, temporary) // mode 0600
+	tmp, err := private.CreateTemp(dir, temporary)
 	if err != nil {
 		return err
 	}
@@ -249,17 +235,5 @@ func writeNew(path string, data []byte) error {
 	if err := os.Link(tmp.Name(), path); err != nil { // fails if path exists
 		return err
 	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" { // a directory cannot be flushed there
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return vfs.OS().SyncDir(dir)
 }

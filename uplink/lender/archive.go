@@ -14,6 +14,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -114,7 +115,7 @@ func (a *archive) create(delivery []byte, r verify.Result, meta []byte) error {
 	}
 	// The names of the new files and folders must survive a power cut too.
 	for dir, up := a.dir, 0; up < 3; dir, up = filepath.Dir(dir), up+1 {
-		if err := syncDir(dir); err != nil {
+		if err := vfs.OS().SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -318,7 +319,7 @@ func replaceFile(path string, b []byte) error {
 		err = os.Rename(f.Name(), path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = vfs.OS().SyncDir(filepath.Dir(path))
 	}
 	return err
 }

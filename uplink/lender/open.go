@@ -11,6 +11,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
@@ -103,7 +104,7 @@ func (l *Lender) restart(b *boxLog, cause error) error {
 	if err := os.Rename(a.path(archiveFile), a.aside(0)); err != nil {
 		return err
 	}
-	return syncDir(a.dir)
+	return vfs.OS().SyncDir(a.dir)
 }
 
 // aside is a free name for bytes cut off at an offset.

@@ -6,6 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// clockTick is how coarse the clock is: time.Now may be as much behind.
+const clockTick = 0
+
 // spin is how long before the instant a pause begins to watch the clock: a
 // sleeping thread wakes 50 to 100 µs late.
 const spin = 100 * time.Microsecond

@@ -1,22 +1,11 @@
 package line
 
 import (
-	"errors"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-// RS485 has the kernel switch the direction of an RS-485 port by its RTS line,
-// where the board has wired it so and nothing does it in hardware.
-type RS485 struct {
-	RTSOnSend   bool          // RTS is high while sending, otherwise low
-	DelayBefore time.Duration // from switching to the first bit sent, in whole ms
-	DelayAfter  time.Duration // from the last bit sent to switching back, in whole ms
-}
-
-var errNoRS485 = errors.New("its driver does not switch the direction of an RS-485 line; going on without, as where the hardware does it")
 
 // serialRS485 is struct serial_rs485 of linux/serial.h.
 type serialRS485 struct {
