@@ -6,7 +6,7 @@
 //
 //	 RS-485 / TCP    drivers/line   drivers/modbus       agent            buffer         uplink           lender
 //	──────────────► bytes ───────► frame ──────► Reading ─────► window ─────► log record ─────► MQTT ─────► verified window
-//	                                                  signed by uplink/evidence        ◄── receipt ◄── signed receipt ◄──
+//	                                                  signed by uplink/evidence/seal   ◄── receipt ◄── signed receipt ◄──
 //
 // One reading on its way, and the room for each step:
 //
@@ -16,9 +16,13 @@
 //	                  drivers/cjt188 and drivers/iec62056
 //	drivers/profile   says what a device has and where: data, not code
 //	drivers/replay    reads a meter once more from its recorded frames, in a dispute
+//	drivers/sim       a factory in place of copper, for tests and the demo: in it plant is
+//	                  what is drawn, meter what is answered, sim itself the lines
 //	agent             polls on schedule, fills the open window, seals it, appends it
 //	agent/judge       marks what cannot be, and says what happened
-//	uplink/evidence   the signed format: its SPEC.md is the contract with lenders
+//	uplink/evidence   the signed format: its SPEC.md is the contract with lenders;
+//	                  in it seal is the box's end, canon how bytes are written, record
+//	                  what consents, declarations and answers say, bundle a log in a file
 //	buffer            the append-only log the box may lose nothing from
 //	uplink            ships from the log until the lender's receipt says it has it
 //	uplink/mqtt       the connection

@@ -28,36 +28,43 @@ var may = map[string][]string{
 	"drivers/replay":     {"drivers", "drivers/*"},
 	"drivers/drivertest": {"drivers"},                   // a suite of tests, imported by tests only
 	"drivers/profile":    {"drivers", "configs/strict"}, // one strict YAML reader for all files of ours
-	"drivers/sim":        {"drivers", "drivers/*"},
+	"drivers/sim":        {"drivers", "drivers/profile", "drivers/sim/*"},
+	"drivers/sim/meter":  {"drivers", "drivers/profile", "drivers/sim/plant"},
+	"drivers/sim/plant":  {"drivers"},
 	"buffer":             {"buffer/*"},
-	"buffer/vfs":         {},
+	"buffer/vfs":         {"buffer/vfs/private"},
+	"buffer/vfs/private": {}, // who else may use a file: wherever secrets are read
 	"buffer/vfs/crashfs": {"buffer/vfs"},
-	"uplink":             {"uplink/evidence"},
-	"uplink/evidence":    {"uplink/custody/suite"},
-	"uplink/verify":      {"uplink/custody/counter", "uplink/evidence", "uplink/witness/checkpoint"},
-	"uplink/report":      {"uplink/evidence", "uplink/verify"},
+	"uplink":             {"uplink/evidence", "uplink/evidence/record"},
+	"uplink/evidence":    {"uplink/custody/suite", "uplink/evidence/canon"},
+	"uplink/verify":      {"uplink/custody/counter", "uplink/evidence", "uplink/evidence/bundle", "uplink/evidence/canon", "uplink/evidence/record", "uplink/witness/checkpoint"},
+	"uplink/report":      {"uplink/evidence", "uplink/evidence/record", "uplink/verify"},
 	// Fixed keys and streams for the tests of everybody behind the format.
-	"uplink/evidence/evidencetest": {"uplink/custody/suite", "uplink/evidence"},
-	"uplink/mqtt":                  {},
-	"uplink/keyfile":               {"uplink/custody/suite"}, // both ends keep a key
+	"uplink/evidence/evidencetest": {"uplink/custody/suite", "uplink/evidence", "uplink/evidence/*"},
+	"uplink/evidence/canon":        {}, // how bytes are written, whatever they mean
+	"uplink/evidence/record":       {"uplink/evidence", "uplink/evidence/canon"},
+	"uplink/evidence/bundle":       {"uplink/evidence", "uplink/evidence/canon"},
+	"uplink/evidence/seal":         {"uplink/evidence", "uplink/evidence/canon"}, // only boxes link it
+	"uplink/mqtt":                  {"buffer/vfs/private"},
+	"uplink/keyfile":               {"buffer/vfs", "buffer/vfs/private", "uplink/custody/suite"}, // both ends keep a key
 	"uplink/custody":               {"uplink/custody/suite", "uplink/evidence", "uplink/keyfile"},
 	"uplink/custody/counter":       {"uplink/custody/suite"}, // pure as well
 	"uplink/custody/tpm":           {"uplink/custody", "uplink/custody/*", "uplink/keyfile"},
 	"uplink/custody/custodytest":   {"uplink/custody/suite"}, // for tests
-	"uplink/custody/pkcs11":        {"uplink/custody", "uplink/custody/suite"},
+	"uplink/custody/pkcs11":        {"buffer/vfs/private", "uplink/custody", "uplink/custody/suite"},
 	"uplink/custody/suite":         {}, // pure: verifiers import it
-	"uplink/lender":                {"uplink", "uplink/*"},
+	"uplink/lender":                {"buffer/vfs", "uplink", "uplink/*"},
 	"uplink/witness":               {"buffer/vfs", "uplink/witness/checkpoint"}, // the disk, and one that crashes
 	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
-	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence"},
-	"agent/aggregate":              {"uplink/evidence"},
+	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence", "uplink/evidence/*"},
+	"agent/aggregate":              {"drivers", "uplink/evidence"},
 	"agent/identity":               {"uplink/custody", "uplink/evidence", "uplink/keyfile"},
 	"agent/judge":                  {"drivers"},
 	"agent/schedule":               {},
-	"configs":                      {"configs/strict"},
+	"configs":                      {"buffer/vfs", "buffer/vfs/private", "configs/strict"},
 	"configs/strict":               {},
 	"cmd/internal/cli":             {},
-	"cmd/internal/words":           {"uplink/evidence"}, // what both ends show to people
+	"cmd/internal/words":           {"uplink/evidence", "uplink/evidence/record"}, // what both ends show to people
 	"cmd/internal/scan":            {"drivers", "drivers/*"},
 	"cmd/internal/recompute":       {"agent/aggregate", "drivers/profile", "uplink/evidence", "uplink/verify"},
 	"cmd/internal/redecode":        {"drivers", "drivers/*", "uplink/evidence", "uplink/verify"},
@@ -85,7 +92,7 @@ var only = map[string][]string{
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
 	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint", "uplink/custody/suite"},
 	"github.com/google/go-tpm":            {"uplink/custody/tpm"},
-	"github.com/fxamacker/cbor/v2":        {"uplink/evidence", "uplink/verify", "uplink/lender"},
+	"github.com/fxamacker/cbor/v2":        {"uplink/evidence/canon", "uplink/verify", "uplink/lender"},
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
 	"time/tzdata":                         {"cmd/internal/assembly"},
 	// Packages imported by tests only.

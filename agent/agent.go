@@ -12,6 +12,7 @@ import (
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // maxGrace bounds how long after its end a window waits for polls that began
@@ -165,8 +166,8 @@ func (a *Agent) run(ctx context.Context, reason string) error {
 
 // ask has a register read of a lender done between two polls. A meter the site
 // does not have is answered too.
-func (a *Agent) ask(r evidence.RegisterRead, tell func(evidence.RegisterAnswer)) {
-	none := evidence.RegisterAnswer{RegisterRead: r, At: max(0, time.Now().UnixMilli()), Code: evidence.Absent}
+func (a *Agent) ask(r evidence.RegisterRead, tell func(record.RegisterAnswer)) {
+	none := record.RegisterAnswer{RegisterRead: r, At: max(0, time.Now().UnixMilli()), Code: evidence.Absent}
 	for i, l := range a.site.Lines {
 		for j := range l.Meters {
 			if l.Meters[j].Name != r.Meter {

@@ -7,7 +7,8 @@ import (
 )
 
 // clockWatch notices that the wall clock was set, by a clock that cannot be.
-// Slewing by a time server moves both alike.
+// Slewing by a time server moves both alike on Linux; on Windows it moves the wall
+// clock alone, and a second of it between two looks counts as a step.
 type clockWatch struct {
 	known  bool
 	offset time.Duration // wall clock less uptime
@@ -34,14 +35,14 @@ func (c *clockWatch) look(wall time.Time, up time.Duration) (before, after int64
 // is before it counts from the start of a box without a battery.
 var clockBegins = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// timeFlag is the box's statement about its clock, from what the kernel says of
+// timeFlag is the box's statement about its clock, from what the system says of
 // it (SPEC.md section 4.2).
-func timeFlag(kernel evidence.TimeFlag, at time.Time, set bool) evidence.TimeFlag {
+func timeFlag(system evidence.TimeFlag, at time.Time, set bool) evidence.TimeFlag {
 	switch {
 	case at.Before(clockBegins):
 		return evidence.Relative
-	case kernel == evidence.Unsynchronised && set:
+	case system == evidence.Unsynchronised && set:
 		return evidence.Informative
 	}
-	return kernel
+	return system
 }

@@ -18,10 +18,13 @@ func uptime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// clockState asks the kernel whether its clock is disciplined (adjtimex(2)):
-// synchronised
-// with the kernel's bound on the error, or not when nothing disciplines it.
-func clockState() (flag evidence.TimeFlag, errorMS uint64) {
+// systemClock is the kernel's.
+type systemClock struct{}
+
+// state asks the kernel whether its clock is disciplined (adjtimex(2)):
+// synchronised with the kernel's bound on the error, or not when nothing
+// disciplines it.
+func (systemClock) state() (flag evidence.TimeFlag, errorMS uint64) {
 	var tx unix.Timex
 	state, err := unix.Adjtimex(&tx)
 	if err != nil || state == unix.TIME_ERROR || tx.Status&unix.STA_UNSYNC != 0 {

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package agent
 
@@ -11,5 +11,9 @@ import (
 // uptime is not known here.
 func uptime() time.Duration { return 0 }
 
-// clockState knows nothing of the clock's discipline here.
-func clockState() (flag evidence.TimeFlag, errorMS uint64) { return evidence.Unsynchronised, 0 }
+// systemClock knows nothing of the clock's discipline here.
+type systemClock struct{}
+
+func (systemClock) state() (flag evidence.TimeFlag, errorMS uint64) {
+	return evidence.Unsynchronised, 0
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 const (
@@ -23,8 +24,8 @@ const (
 
 // Standing is how the factory stands to one lender, by the records of the log.
 type Standing struct {
-	Consent *evidence.Consent // the newest; nil for none
-	Leaf    uint64            // that holds it
+	Consent *record.Consent // the newest; nil for none
+	Leaf    uint64          // that holds it
 	// Since is the leaf of the grant it goes back to, Renewed that a consent
 	// before that grant had ended.
 	Since   uint64
@@ -66,7 +67,7 @@ type storedConsent struct {
 	Since   uint64
 	Renewed bool
 
-	consent evidence.Consent // what Record says
+	consent record.Consent // what Record says
 }
 
 // openConsents takes up the consents of a log; continues says that its genesis
@@ -106,7 +107,7 @@ func (c *consents) carry(next func() uint64, seal func(Request) error) error {
 		if k.Leaf > 0 {
 			continue // stated before a crash
 		}
-		r, err := evidence.ParseRecordBody(k.Record)
+		r, err := record.ParseBody(k.Record)
 		if err != nil {
 			return err
 		}
@@ -160,10 +161,10 @@ func (c *consents) load() (known bool, err error) {
 	return true, nil
 }
 
-func consentOf(body []byte) (evidence.Consent, error) {
-	r, err := evidence.ParseRecordBody(body)
+func consentOf(body []byte) (record.Consent, error) {
+	r, err := record.ParseBody(body)
 	if err != nil {
-		return evidence.Consent{}, err
+		return record.Consent{}, err
 	}
 	return r.Consent()
 }
@@ -175,7 +176,7 @@ func (c *consents) leaf(delivery []byte) error {
 		return err
 	}
 	for _, b := range d.Blocks {
-		r, err := evidence.ParseRecord(b.Bytes)
+		r, err := record.Parse(b.Bytes)
 		if err != nil {
 			return err
 		}
@@ -198,7 +199,7 @@ func (c *consents) note(n uint64, q Request) {
 	k := storedConsent{Record: slices.Clone(r.Body), Leaf: n, Since: n, consent: now}
 	if before, known := c.state.Lenders[r.For]; known {
 		was := &before.consent
-		if ended := was.ConsentTerms == nil || was.Term.Until <= now.Signed.At; ended && now.ConsentTerms != nil {
+		if ended := was.Terms == nil || was.Term.Until <= now.Signed.At; ended && now.Terms != nil {
 			k.Renewed = true
 		} else {
 			k.Since, k.Renewed = before.Since, before.Renewed

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // receiptsEvery is how often the newest receipt of each lender is put into the
@@ -40,7 +41,7 @@ type said struct {
 // answer is what was read for a challenge of a lender.
 type answer struct {
 	lender string
-	evidence.Answer
+	record.Answer
 }
 
 func newDesk(suite evidence.Suite) *desk {
@@ -56,7 +57,7 @@ func (d *desk) lender(name string) *said {
 
 // heard takes a message of a lender. ask passes on what a challenge wants read
 // and calls back once, from any goroutine.
-func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evidence.RegisterRead, func(evidence.RegisterAnswer))) {
+func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evidence.RegisterRead, func(record.RegisterAnswer))) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.lender(lender)
@@ -73,15 +74,15 @@ func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evi
 			return // one at a time: a bus has other things to do
 		}
 		s.asked = len(c.Reads)
-		a := &answer{lender, evidence.Answer{Nonce: c.Nonce, Reads: make([]evidence.RegisterAnswer, len(c.Reads))}}
+		a := &answer{lender, record.Answer{Nonce: c.Nonce, Reads: make([]record.RegisterAnswer, len(c.Reads))}}
 		for i, r := range c.Reads {
-			go ask(r, func(got evidence.RegisterAnswer) { d.answered(s, a, i, got) })
+			go ask(r, func(got record.RegisterAnswer) { d.answered(s, a, i, got) })
 		}
 	}
 }
 
 // answered notes one read; with the last one the answer is complete.
-func (d *desk) answered(s *said, a *answer, i int, got evidence.RegisterAnswer) {
+func (d *desk) answered(s *said, a *answer, i int, got record.RegisterAnswer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a.Reads[i] = got
@@ -160,13 +161,13 @@ func (d *desk) takeReceipts(last bool) map[string][]byte {
 type question struct {
 	meter int // index on the line
 	read  evidence.RegisterRead
-	tell  func(evidence.RegisterAnswer)
+	tell  func(record.RegisterAnswer)
 }
 
 // ask reads what a lender wants to see, and tells what came of it.
 func (p *poller) ask(ctx context.Context, q question) {
 	at := time.Now()
-	a := evidence.RegisterAnswer{RegisterRead: q.read, At: max(0, at.UnixMilli()), Code: evidence.Absent}
+	a := record.RegisterAnswer{RegisterRead: q.read, At: max(0, at.UnixMilli()), Code: evidence.Absent}
 	if read := p.line.Meters[q.meter].Ask; read != nil {
 		a.Data, a.Code = read(ctx, q.read)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 func TestNoncesAreAnsweredOnce(t *testing.T) {
@@ -93,16 +94,16 @@ func TestReceiptsAreRecordedEveryQuarter(t *testing.T) {
 func TestChallenge(t *testing.T) {
 	d := newDesk(evidence.SuiteEd25519)
 	c := evidence.Challenge{Nonce: [16]byte{5}, Reads: []evidence.RegisterRead{{Meter: "a", Count: 1}, {Meter: "b", Count: 1}}}
-	tells := make(chan func(evidence.RegisterAnswer), 8)
-	ask := func(r evidence.RegisterRead, tell func(evidence.RegisterAnswer)) { tells <- tell }
+	tells := make(chan func(record.RegisterAnswer), 8)
+	ask := func(r evidence.RegisterRead, tell func(record.RegisterAnswer)) { tells <- tell }
 	d.heard("bank-a", nil, evidence.Message{Challenge: &c}, ask)
 	first := <-tells
-	first(evidence.RegisterAnswer{Code: evidence.OK})
+	first(record.RegisterAnswer{Code: evidence.OK})
 	d.heard("bank-a", nil, evidence.Message{Challenge: &evidence.Challenge{Nonce: [16]byte{6}, Reads: c.Reads}}, ask)
 	if as := d.takeAnswers(); len(as) != 0 {
 		t.Fatalf("answered before everything was read: %+v", as)
 	}
-	(<-tells)(evidence.RegisterAnswer{Code: evidence.Timeout})
+	(<-tells)(record.RegisterAnswer{Code: evidence.Timeout})
 	as := d.takeAnswers()
 	if len(as) != 1 || as[0].Nonce != c.Nonce || as[0].lender != "bank-a" || len(as[0].Reads) != 2 {
 		t.Fatalf("%+v", as)

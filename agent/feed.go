@@ -6,6 +6,7 @@ import (
 
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // Source is the durable log as shippers and the exporter read it. Record n of
@@ -62,7 +63,7 @@ func anchorAt(log *buffer.Log, n uint64) (a evidence.Anchor, err error) {
 		return a, err
 	}
 	if len(preamble) > 0 { // the very first segment begins with nothing
-		if a, err = evidence.PreambleAnchor(preamble); err != nil {
+		if a, err = seal.Anchor(preamble); err != nil {
 			return a, err
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // ErrNoHistory says a directory holds no history yet.
@@ -102,7 +104,7 @@ func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(at int64) f
 	if err != nil {
 		return err
 	}
-	header := evidence.BundleHeader{Log: h.LogID(), Lo: lo, Hi: hi, Meta: meta}
+	header := bundle.Header{Log: h.LogID(), Lo: lo, Hi: hi, Meta: meta}
 	if lo > 0 {
 		a, err := anchorAt(h.log, lo)
 		if err != nil {
@@ -110,7 +112,7 @@ func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(at int64) f
 		}
 		header.Anchor = &a
 	}
-	b, err := evidence.NewBundleWriter(w, header)
+	b, err := bundle.NewWriter(w, header)
 	if err != nil {
 		return err
 	}
@@ -157,7 +159,7 @@ func metaAt(log *buffer.Log, n uint64) (meta evidence.Meta, err error) {
 		return meta, err
 	}
 	if len(preamble) > 0 {
-		if meta, err = evidence.PreambleMeta(preamble); err != nil {
+		if meta, err = seal.Meta(preamble); err != nil {
 			return meta, err
 		}
 	}

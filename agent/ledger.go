@@ -11,6 +11,8 @@ import (
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 const (
@@ -29,7 +31,7 @@ type ledger struct {
 	dir      string
 	log      *buffer.Log
 	journal  *buffer.Log
-	writer   *evidence.Writer
+	writer   *seal.Writer
 	source   *Source
 	totals   *totals
 	consents *consents
@@ -38,9 +40,10 @@ type ledger struct {
 	boot     uint64
 	lost     []evidence.LostRange // dropped by quota, not yet stated in a leaf
 	used     used
+	clock    systemClock
 	clockSet bool // in this run, by something else than a time server
 
-	clockState func() (flag evidence.TimeFlag, errorMS uint64)
+	clockState func() (flag evidence.TimeFlag, errorMS uint64) // in place of clock's; nil: none
 }
 
 // past is what the log of an earlier run ends with.
@@ -71,9 +74,6 @@ var ErrRolledBack = errors.New("the history once went further than it does now: 
 // where there is none.
 func openLedger(fsys vfs.FS, s *Site, dict *evidence.Dictionary) (l *ledger, p past, err error) {
 	l = &ledger{dir: s.Dir, fsys: fsys, used: used{path: s.Used}, clockState: s.ClockState}
-	if l.clockState == nil {
-		l.clockState = clockState
-	}
 	if err := l.used.load(); err != nil {
 		return nil, p, err
 	}
@@ -149,7 +149,7 @@ func segmentBytes(quota int64) int64 {
 // begin writes the genesis leaf of a new history, which says what became of the
 // one before.
 func (l *ledger) begin(s *Site, dict *evidence.Dictionary, prev *evidence.Previous) error {
-	w, genesis, err := evidence.NewWriter(s.Signer, s.Salt, evidence.Genesis{
+	w, genesis, err := seal.NewWriter(s.Signer, s.Salt, evidence.Genesis{
 		Event:         l.event(time.Now(), 0),
 		Dictionary:    *dict,
 		Commissioning: s.ConfigDigest,
@@ -171,7 +171,7 @@ func (l *ledger) resume(s *Site, p *past) error {
 	if err != nil {
 		return err
 	}
-	if l.writer, err = evidence.ResumeWriter(s.Signer, s.Salt, preamble); err != nil {
+	if l.writer, err = seal.Resume(s.Signer, s.Salt, preamble); err != nil {
 		return err
 	}
 	var rec []byte
@@ -296,7 +296,11 @@ func (l *ledger) windowStart(n uint64) int64 {
 
 // event is the time and clock part of a leaf about the duration from start.
 func (l *ledger) event(start time.Time, duration time.Duration) evidence.Event {
-	flag, errorMS := l.clockState()
+	state := l.clock.state
+	if l.clockState != nil {
+		state = l.clockState
+	}
+	flag, errorMS := state()
 	return evidence.Event{
 		Start:       max(0, start.UnixMilli()),
 		Duration:    uint64(duration.Milliseconds()),
@@ -308,7 +312,7 @@ func (l *ledger) event(start time.Time, duration time.Duration) evidence.Event {
 }
 
 // leaf extends the history by what build returns.
-func (l *ledger) leaf(build func(*evidence.Writer) ([]byte, error)) (err error) {
+func (l *ledger) leaf(build func(*seal.Writer) ([]byte, error)) (err error) {
 	if l.preamble, err = l.writer.Preamble(); err != nil {
 		return err
 	}
@@ -353,7 +357,7 @@ func (l *ledger) restart(p *past, software string) error {
 	for _, w := range left {
 		p.recordedTo = max(p.recordedTo, w.last)
 	}
-	err := l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	err := l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Boot(l.event(time.Now(), 0), evidence.Boot{Clean: p.clean, LastRecordedMS: p.recordedTo, Software: software})
 	})
 	if err != nil {
@@ -385,7 +389,7 @@ func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) erro
 	if was == digest && reflect.DeepEqual(inForce.Manifest.Dictionary(), dict) {
 		return nil
 	}
-	err = l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	err = l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Config(l.event(time.Now(), 0), *dict, digest)
 	})
 	l.totals.Follow(l.writer.Dictionary())
@@ -398,7 +402,7 @@ func (l *ledger) window(w *window, lay *layout, beacon []evidence.NonceHash) err
 	length := time.Duration(w.end-w.start) * time.Millisecond
 	samples := lay.fill(w)
 	l.totals.Window(w.start, w.end, samples)
-	return l.leaf(func(wr *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(wr *seal.Writer) ([]byte, error) {
 		return wr.Window(l.event(time.UnixMilli(w.start), length), samples, beacon)
 	})
 }
@@ -408,7 +412,7 @@ func (l *ledger) loss() error {
 	if len(l.lost) == 0 {
 		return nil
 	}
-	err := l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	err := l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Loss(l.event(time.Now(), 0), l.lost)
 	})
 	l.lost = nil
@@ -421,28 +425,28 @@ func (l *ledger) events(news []evidence.Happening) error {
 		return nil
 	}
 	l.totals.Events(news)
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Events(l.event(time.Now(), 0), news)
 	})
 }
 
 // step states that the clock was set.
 func (l *ledger) step(before, after int64) error {
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Step(l.event(time.Now(), 0), before, after)
 	})
 }
 
 // witnessed records a checkpoint with its cosignatures.
 func (l *ledger) witnessed(note string) error {
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Witnessed(l.event(time.Now(), 0), note)
 	})
 }
 
 // record seals a record for one lender, or with "" for all.
 func (l *ledger) record(t evidence.LeafType, lender string, content any) error {
-	body, err := evidence.EncodeRecord(lender, content)
+	body, err := record.Encode(lender, content)
 	if err != nil {
 		return err
 	}
@@ -457,14 +461,14 @@ func (l *ledger) carryConsents() error {
 
 // recordBody seals a record that is encoded already.
 func (l *ledger) recordBody(t evidence.LeafType, body []byte) error {
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Record(l.event(time.Now(), 0), t, body)
 	})
 }
 
 // shutdown ends a run in order.
 func (l *ledger) shutdown(reason string) error {
-	err := l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	err := l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Shutdown(l.event(time.Now(), 0), reason)
 	})
 	if err != nil {
@@ -479,7 +483,7 @@ func (l *ledger) count(count Count) error {
 	if err != nil {
 		return err
 	}
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Counter(l.event(time.Now(), 0), c)
 	})
 }
@@ -487,7 +491,7 @@ func (l *ledger) count(count Count) error {
 // rotate puts next in force, which was committed to, and commits to the one
 // after it.
 func (l *ledger) rotate(next evidence.Signer, after evidence.Hash) error {
-	return l.leaf(func(w *evidence.Writer) ([]byte, error) {
+	return l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Rotate(l.event(time.Now(), 0), next, after)
 	})
 }

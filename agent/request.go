@@ -11,11 +11,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // What people decide on the box, consents, declarations and commissionings, comes
@@ -37,7 +37,7 @@ func requestable(t evidence.LeafType) bool {
 // Request is a record that waits to become a leaf.
 type Request struct {
 	Type   evidence.LeafType
-	Record evidence.Record
+	Record record.Record
 }
 
 // digest names a request by its content, which is never twice the same.
@@ -54,7 +54,7 @@ func parseRequest(b []byte) (q Request, err error) {
 		return q, errors.New("it is no consent, declaration or commissioning")
 	}
 	q.Type = evidence.LeafType(b[0])
-	if q.Record, err = evidence.ParseRecordBody(b[1:]); err != nil {
+	if q.Record, err = record.ParseBody(b[1:]); err != nil {
 		return q, err
 	}
 	switch q.Type {
@@ -75,7 +75,7 @@ func parseRequest(b []byte) (q Request, err error) {
 // dir finds it: the running one within its sync interval, else the next one when
 // it starts. The record is durable on return; name is its file.
 func Leave(dir string, t evidence.LeafType, lender string, content any) (name string, err error) {
-	body, err := evidence.EncodeRecord(lender, content)
+	body, err := record.Encode(lender, content)
 	if err != nil {
 		return "", err
 	}
@@ -227,10 +227,5 @@ func Running(dir string) bool {
 	if err != nil {
 		return false
 	}
-	p, err := os.FindProcess(pid)
-	if err != nil {
-		return false
-	}
-	err = p.Signal(syscall.Signal(0))
-	return err == nil || errors.Is(err, os.ErrPermission)
+	return alive(pid)
 }

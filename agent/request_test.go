@@ -12,16 +12,17 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // act is a consent of the given version, of a term that begins now.
-func act(a evidence.ConsentAct, version uint64) evidence.Consent {
+func act(a record.Act, version uint64) record.Consent {
 	c := evidencetest.Consent()
 	now := time.Now().UnixMilli()
-	c.Record.Act, c.Record.Version, c.Signed.At = a, version, now
+	c.Header.Act, c.Header.Version, c.Signed.At = a, version, now
 	c.Term.From, c.Term.Until = now, now+1000*3600*1000
-	if a == evidence.WithdrawConsent {
-		c.ConsentTerms = nil
+	if a == record.Withdraw {
+		c.Terms = nil
 	}
 	return c
 }
@@ -35,8 +36,8 @@ func leave(t *testing.T, dir string, typ evidence.LeafType, lender string, conte
 	return name
 }
 
-func reason(kind evidence.DeclarationKind) evidence.Declaration {
-	return evidence.Declaration{ID: [16]byte{byte(kind)}, Kind: kind, Text: "x"}
+func reason(kind record.DeclarationKind) record.Declaration {
+	return record.Declaration{ID: [16]byte{byte(kind)}, Kind: kind, Text: "x"}
 }
 
 // standing reads, as somebody beside the agent does.
@@ -59,9 +60,9 @@ func standing(t *testing.T, dir, lender string) Standing {
 func TestRequestsBecomeLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
-		leave(t, s.Dir, evidence.DeclarationLeaf, "", reason(evidence.PlannedClosure))
+		leave(t, s.Dir, evidence.DeclarationLeaf, "", reason(record.PlannedClosure))
 		time.Sleep(time.Microsecond)
-		first := leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.GrantConsent, 1))
+		first := leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(record.Grant, 1))
 		if info, err := os.Stat(first); err != nil || info.Mode().Perm() != 0o600 {
 			t.Fatalf("%v, %v", info, err)
 		}
@@ -79,9 +80,9 @@ func TestRequestsBecomeLeaves(t *testing.T) {
 		defer cancel()
 		go func() {
 			time.Sleep(30 * time.Second)
-			leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.WithdrawConsent, 2))
+			leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(record.Withdraw, 2))
 			time.Sleep(11 * time.Second) // the sync interval is 10
-			if st := a.Standing("bank-a"); st.Consent.Record.Act != evidence.WithdrawConsent {
+			if st := a.Standing("bank-a"); st.Consent.Header.Act != record.Withdraw {
 				t.Errorf("after the sync interval: %+v", st)
 			}
 		}()
@@ -110,7 +111,7 @@ func TestRequestIsRecordedOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := testSite(t.TempDir(), &device{})
 				runFor(t, s, time.Minute)
-				file := leave(t, s.Dir, evidence.DeclarationLeaf, "bank-a", reason(evidence.PlannedClosure))
+				file := leave(t, s.Dir, evidence.DeclarationLeaf, "bank-a", reason(record.PlannedClosure))
 				b, err := os.ReadFile(file)
 				if err != nil {
 					t.Fatal(err)
@@ -152,12 +153,12 @@ func TestWhatIsNoRequest(t *testing.T) {
 		if err := os.MkdirAll(desk, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		withdrawal := act(evidence.WithdrawConsent, 2)
-		forAll, err := evidence.EncodeRecord("", withdrawal)
+		withdrawal := act(record.Withdraw, 2)
+		forAll, err := record.Encode("", withdrawal)
 		if err != nil {
 			t.Fatal(err)
 		}
-		receipt, err := evidence.EncodeRecord("bank-a", []byte{1})
+		receipt, err := record.Encode("bank-a", []byte{1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,24 +193,24 @@ func TestStanding(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		runFor(t, s, time.Minute)
 		type want struct {
-			act     evidence.ConsentAct
+			act     record.Act
 			since   uint64 // which of the acts below it goes back to
 			renewed bool
 		}
 		var leaves []uint64
 		for i, w := range []want{
-			{evidence.GrantConsent, 0, false}, {evidence.ChangeConsent, 0, false}, {evidence.WithdrawConsent, 0, false},
-			{evidence.WithdrawConsent, 0, false}, {evidence.GrantConsent, 4, true}, {evidence.ChangeConsent, 4, true},
+			{record.Grant, 0, false}, {record.Change, 0, false}, {record.Withdraw, 0, false},
+			{record.Withdraw, 0, false}, {record.Grant, 4, true}, {record.Change, 4, true},
 		} {
 			leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(w.act, uint64(i+1)))
-			leave(t, s.Dir, evidence.DeclarationLeaf, "bank-a", reason(evidence.NewLoad))
+			leave(t, s.Dir, evidence.DeclarationLeaf, "bank-a", reason(record.NewLoad))
 			runFor(t, s, 10*time.Second)
 			if i%2 == 1 {
 				os.Remove(filepath.Join(s.Dir, consentsFile)) // it follows from the leaves
 			}
 			st := standing(t, s.Dir, "bank-a")
 			leaves = append(leaves, st.Leaf)
-			if st.Consent == nil || st.Consent.Record.Act != w.act || st.Consent.Record.Version != uint64(i+1) || st.Since != leaves[w.since] || st.Renewed != w.renewed || st.Lost {
+			if st.Consent == nil || st.Consent.Header.Act != w.act || st.Consent.Header.Version != uint64(i+1) || st.Since != leaves[w.since] || st.Renewed != w.renewed || st.Lost {
 				t.Fatalf("act %d: %+v, want %+v, leaves %v", i, st, w, leaves)
 			}
 		}
@@ -217,7 +218,7 @@ func TestStanding(t *testing.T) {
 			t.Errorf("another lender: %+v", st)
 		}
 		time.Sleep(2000 * time.Hour) // the term is over
-		leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.GrantConsent, 7))
+		leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(record.Grant, 7))
 		runFor(t, s, 10*time.Second)
 		if st := standing(t, s.Dir, "bank-a"); !st.Renewed || st.Since != st.Leaf {
 			t.Errorf("after the term: %+v", st)
@@ -231,7 +232,7 @@ func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 64 << 10
-		leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.WithdrawConsent, 1))
+		leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(record.Withdraw, 1))
 		abandon(t, s, 3*time.Hour)
 		h, err := OpenHistory(s.Dir)
 		if err != nil {
@@ -239,7 +240,7 @@ func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
 		}
 		first := h.First()
 		h.Close()
-		if st := standing(t, s.Dir, "bank-a"); st.Leaf >= first || st.Consent == nil || st.Consent.Record.Act != evidence.WithdrawConsent {
+		if st := standing(t, s.Dir, "bank-a"); st.Leaf >= first || st.Consent == nil || st.Consent.Header.Act != record.Withdraw {
 			t.Fatalf("%+v, the log begins at %d", st, first)
 		}
 		if st := standing(t, s.Dir, "bank-b"); st.Lost {
@@ -276,17 +277,17 @@ func TestWithdrawalOutlivesItsLog(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := usedSite(t.TempDir())
-				leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.GrantConsent, 1))
-				leave(t, s.Dir, evidence.ConsentLeaf, "bank-b", act(evidence.GrantConsent, 1))
-				leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.WithdrawConsent, 2))
+				leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(record.Grant, 1))
+				leave(t, s.Dir, evidence.ConsentLeaf, "bank-b", act(record.Grant, 1))
+				leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(record.Withdraw, 2))
 				runFor(t, s, time.Minute)
 				lose(t, &s)
 				runFor(t, s, time.Minute)
 				s.DeclareLoss = false
 				runFor(t, s, time.Minute)
-				for lender, want := range map[string]evidence.ConsentAct{"bank-a": evidence.WithdrawConsent, "bank-b": evidence.GrantConsent} {
+				for lender, want := range map[string]record.Act{"bank-a": record.Withdraw, "bank-b": record.Grant} {
 					st := standing(t, s.Dir, lender)
-					if st.Consent == nil || st.Consent.Record.Act != want || st.Leaf == 0 || st.Lost {
+					if st.Consent == nil || st.Consent.Header.Act != want || st.Leaf == 0 || st.Lost {
 						t.Errorf("%s: %+v, want act %d", lender, st, want)
 					}
 				}
@@ -302,7 +303,7 @@ func TestWithdrawalOutlivesItsLog(t *testing.T) {
 	t.Run("with everything", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := usedSite(t.TempDir())
-			leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.WithdrawConsent, 1))
+			leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(record.Withdraw, 1))
 			runFor(t, s, time.Minute)
 			if err := os.RemoveAll(s.Dir); err != nil {
 				t.Fatal(err)
@@ -326,7 +327,7 @@ func TestNobodyKnowsOfALeafBeforeItsEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.led.close()
-	body, err := evidence.EncodeRecord("bank-a", act(evidence.WithdrawConsent, 1))
+	body, err := record.Encode("bank-a", act(record.Withdraw, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // TestSucceed: a history ends with the name of the next key, and only once its lenders
@@ -15,11 +16,11 @@ import (
 func TestSucceed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, next := usedSite(t.TempDir()), usedSite(t.TempDir())
-		record := next.Signer.Public()
-		heir := record.Key()
+		public := next.Signer.Public()
+		heir := public.Key()
 		old.Lenders = []Lender{{Name: "bank-a", Ship: func(Feed) (Shipper, error) { return deaf{}, nil }}}
-		leave(t, old.Dir, evidence.ConsentLeaf, "bank-a", act(evidence.GrantConsent, 1))
-		leave(t, old.Dir, evidence.ConsentLeaf, "bank-b", act(evidence.WithdrawConsent, 1))
+		leave(t, old.Dir, evidence.ConsentLeaf, "bank-a", act(record.Grant, 1))
+		leave(t, old.Dir, evidence.ConsentLeaf, "bank-b", act(record.Withdraw, 1))
 		runFor(t, old, 2*time.Minute)
 
 		var lacks *Unconfirmed
@@ -47,8 +48,8 @@ func TestSucceed(t *testing.T) {
 		if prev == nil || prev.Log != end.Log || prev.N != uint64(len(ended)) || prev.Why != "suite" {
 			t.Errorf("the new log says of the old one: %+v, want %d leaves of %s", prev, len(ended), end.Log)
 		}
-		for lender, want := range map[string]evidence.ConsentAct{"bank-a": evidence.GrantConsent, "bank-b": evidence.WithdrawConsent} {
-			if st := standing(t, next.Dir, lender); st.Consent == nil || st.Consent.Record.Act != want || st.Lost {
+		for lender, want := range map[string]record.Act{"bank-a": record.Grant, "bank-b": record.Withdraw} {
+			if st := standing(t, next.Dir, lender); st.Consent == nil || st.Consent.Header.Act != want || st.Lost {
 				t.Errorf("%s: %+v, want act %d", lender, st, want)
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // Count has a counter that only rises certified over a head of the history.
@@ -145,7 +146,7 @@ func (u *used) settle(fsys vfs.FS, s *Site) (*evidence.Previous, error) {
 }
 
 // agrees checks that the history opened is the one the key has signed.
-func (u *used) agrees(w *evidence.Writer) error {
+func (u *used) agrees(w *seal.Writer) error {
 	if u.was == nil || u.was.Log == w.LogID() {
 		return nil
 	}

@@ -272,11 +272,11 @@ func (c *checker) meters(s *Site, profiles Profiles, window bool) {
 	for i := range s.Meters {
 		m := &s.Meters[i]
 		taken(string(m.Name), &m.Name)
-		c.profile(m, profiles)
+		of := c.profile(m, profiles).Protocol
 		line := c.lineOf(s, m)
 		if line != nil {
 			used[m.Line] = true
-			c.protocol(m, line, profiles, speaks)
+			c.protocol(m, line, of, speaks)
 		}
 		if c.address(m) && line != nil {
 			at := station{m.Line, kin(m.Protocol), m.Address}
@@ -377,9 +377,11 @@ func suggestion(word string, known []string, what string) string {
 	return "the " + what + " are " + list
 }
 
-func (c *checker) profile(m *Meter, profiles Profiles) {
+// profile checks the profile of a meter and the quantities read of it, and
+// returns it; the zero Profile where nobody knows it.
+func (c *checker) profile(m *Meter, profiles Profiles) (p Profile) {
 	if !c.count(len(m.Quantities), MaxQuantities, "quantities", &m.Quantities) {
-		return
+		return p
 	}
 	if len(m.Quantities) == 0 && c.at.Has(&m.Quantities) {
 		c.fault(&m.Quantities, CodeQuantity, "leave the key out to read what the profile reads by default", "the list of quantities is empty")
@@ -390,23 +392,23 @@ func (c *checker) profile(m *Meter, profiles Profiles) {
 		}
 	}
 	if profiles == nil || !c.at.Has(&m.Profile) {
-		return
+		return p
 	}
-	p, ok := profiles[m.Profile]
-	if !ok {
-		var ids []string
-		for id := range profiles {
-			ids = append(ids, id)
-		}
-		slices.Sort(ids)
+	if ids := profiles.IDs(); !slices.Contains(ids, m.Profile) {
 		c.fault(&m.Profile, CodeProfile, suggestion(m.Profile, ids, "profiles"), "profile %s is not known", quote(m.Profile))
-		return
+		return p
+	}
+	p, err := profiles.Profile(m.Profile)
+	if err != nil {
+		c.fault(&m.Profile, CodeProfiles, "install the program again", "profile %s: %v", m.Profile, err)
+		return p
 	}
 	for i, q := range m.Quantities {
 		if !slices.Contains(p.Quantities, q) && c.at.Has(&m.Quantities[i]) {
 			c.fault(&m.Quantities[i], CodeQuantity, suggestion(q, p.Quantities, "quantities of "+m.Profile), "profile %s has no quantity %s", m.Profile, quote(q))
 		}
 	}
+	return p
 }
 
 // kin is what must not share an address on one line: the framings of Modbus,
@@ -421,14 +423,13 @@ func kin(p Protocol) string {
 	return string(p)
 }
 
-// protocol checks that the meter's profile fits what it speaks and that the
-// line can carry it.
-func (c *checker) protocol(m *Meter, l *Line, profiles Profiles, speaks map[string]*Meter) {
+// protocol checks that the meter's profile, which is of a protocol unless that
+// is "", fits what it speaks and that the line can carry it.
+func (c *checker) protocol(m *Meter, l *Line, of string, speaks map[string]*Meter) {
 	if (l.Port == "") == (l.TCP == "") {
 		return // reported with the line
 	}
 	given := c.at.Has(&m.Protocol)
-	of := profiles[m.Profile].Protocol
 	if !given {
 		switch {
 		case of != "" && of != "modbus":

@@ -2,8 +2,10 @@ package configs_test
 
 import (
 	"errors"
+	"maps"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +13,14 @@ import (
 	"github.com/tallystick/tallystick/configs"
 )
 
-var profiles = configs.Profiles{
+// profileMap is a configs.Profiles.
+type profileMap map[string]configs.Profile
+
+func (m profileMap) IDs() []string { return slices.Sorted(maps.Keys(m)) }
+
+func (m profileMap) Profile(id string) (configs.Profile, error) { return m[id], nil }
+
+var profiles = profileMap{
 	"eastron-sdm630":   {"modbus", []string{"voltage_l1", "power", "energy_import"}},
 	"chint-dtsu666":    {"modbus", []string{"voltage_l1", "energy_import"}},
 	"acrel-dtsd1352":   {"modbus", []string{"voltage_l1", "power", "energy_import"}},

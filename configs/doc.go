@@ -43,11 +43,9 @@ const (
 	DefaultInterval     = 10 * time.Second
 	DefaultWindow       = 60 * time.Second
 	DefaultTimezone     = "Asia/Shanghai"
-	DefaultDirectory    = "/var/lib/tallystick"
 	DefaultQuota        = 256 * MB
 	DefaultSync         = 10 * time.Second
 	DefaultKeyFile      = "device.key" // in the buffer's directory
-	DefaultWatchDir     = "/var/lib/tally-lender"
 	DefaultWatchKeyFile = "lender.key" // in the lender's directory
 	DefaultPatience     = 10 * time.Minute
 	defaultPort         = "1883"

@@ -51,6 +51,7 @@ func TestFaults(t *testing.T) {
 		{"port is an alias", with("port: /dev/ttyUSB0", "label: &a x, port: *a")},
 		{"tcp without port", with("port: /dev/ttyUSB0", "tcp: 10.0.0.1")},
 		{"tcp bad address", with("port: /dev/ttyUSB0", "tcp: 10.0.0.256:502")},
+		{"tcp name too long", with("port: /dev/ttyUSB0", "tcp: '"+strings.Repeat("a", 254)+":502'")},
 		{"tcp with scheme", with("port: /dev/ttyUSB0", "tcp: 'tcp://10.0.0.1:502'")},
 
 		{"address twice", good + "  - {name: press-2, line: hall-a, address: 7, profile: eastron-sdm630}\n"},

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+
+	"github.com/tallystick/tallystick/buffer/vfs"
 )
 
 // lastGood is the file name of the copy kept by SaveLastGood.
@@ -36,12 +38,7 @@ func (f File) SaveLastGood(dir string) error {
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return vfs.OS().SyncDir(dir)
 }
 
 // LoadLastGood reads the copy SaveLastGood kept in dir of the site file at

@@ -58,7 +58,10 @@ func (f File) Refuse(faults []strict.Fault) error {
 }
 
 // Profiles says which device profiles exist.
-type Profiles map[string]Profile
+type Profiles interface {
+	IDs() []string // in alphabetical order
+	Profile(id string) (Profile, error)
+}
 
 // Profile is what a site file may say about one: the quantities it has, and
 // the protocol it is for ("modbus", or the word of a Protocol).

@@ -17,7 +17,9 @@ import (
 // Address is "host:port" of a serial server or a meter.
 type Address string
 
-var hostForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
+var hostForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+
+const maxHost = 253 // characters (RFC 1035, section 2.3.4: 255 octets on the wire)
 
 // UnmarshalText accepts host:port with the host as name or IP address.
 func (a *Address) UnmarshalText(b []byte) error {
@@ -41,7 +43,7 @@ func validHost(host string) bool {
 		return !ip.IsUnspecified() && !ip.IsMulticast()
 	}
 	allDigits := strings.Trim(host, "0123456789.") == "" // a mistyped IPv4 address
-	return hostForm.MatchString(host) && !strings.Contains(host, "..") && !allDigits
+	return len(host) <= maxHost && hostForm.MatchString(host) && !strings.Contains(host, "..") && !allDigits
 }
 
 func validPort(port string) bool {

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 
+	"github.com/tallystick/tallystick/buffer/vfs/private"
 	"github.com/tallystick/tallystick/configs/strict"
 )
 
@@ -40,9 +40,11 @@ func readSecret(path string) (string, *strict.Problem) {
 	if !info.Mode().IsRegular() {
 		return refuse(strict.Problem{Code: CodeNotAFile, Msg: "this is not a file, expected one that holds a password", Hint: "see what it is: ls -l " + shell(path)})
 	}
-	if mode := info.Mode().Perm(); mode&0o037 != 0 && runtime.GOOS != "windows" {
-		return refuse(strict.Problem{Code: CodeExposed, Msg: fmt.Sprintf("the password can be read or changed by others (mode %04o), expected mode 0600", mode),
-			Hint: "chmod 600 " + shell(path) + ", and change the password"})
+	if how, err := private.Exposed(path, 0o037); err != nil {
+		return refuse(secretProblem(path, err))
+	} else if how != "" {
+		return refuse(strict.Problem{Code: CodeExposed, Msg: fmt.Sprintf("the password can be read or changed by others: %s", how),
+			Hint: private.Close(shell(path)) + ", and change the password"})
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err != nil {

@@ -22,6 +22,7 @@ type Description struct {
 	Text        string // one line for people
 	Wakeup      int    // FE (or NUL) wake-up bytes before the frame
 	Skipped     int    // other bytes before the frame
+	Behind      int    // bytes behind it, not looked at
 }
 
 // Refusal is a meter's word that it will not or cannot answer.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 const (
@@ -266,7 +267,7 @@ func (e *epoch) share(stored []byte, wanted []evidence.Channel, anchor *evidence
 	if wanted != nil {
 		granted = slices.DeleteFunc(slices.Clone(granted), func(c evidence.Channel) bool { return !slices.Contains(wanted, c) })
 	}
-	return evidence.FilterDelivery(nil, stored, evidence.Granted(e.cfg.Lender, granted), anchor)
+	return evidence.FilterDelivery(nil, stored, record.Granted(e.cfg.Lender, granted), anchor)
 }
 
 // replay sends the next delivery that was asked for again, when the one before

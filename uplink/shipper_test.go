@@ -12,6 +12,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // bubble runs a test on a clock of its own: hours pass in no time, and a
@@ -60,7 +61,7 @@ func TestShipsInOrderAndSaysGoodbye(t *testing.T) {
 // nextWindow seals one more window on the world's log.
 func nextWindow(t *testing.T, w *world) []byte {
 	t.Helper()
-	writer, err := evidence.ResumeWriter(evidencetest.Signer(1), evidencetest.Secret(), nil)
+	writer, err := seal.Resume(evidencetest.Signer(1), evidencetest.Secret(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

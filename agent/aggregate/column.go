@@ -1,6 +1,9 @@
 package aggregate
 
-import "github.com/tallystick/tallystick/uplink/evidence"
+import (
+	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
 
 // counter is one energy register in the open period.
 type counter struct {
@@ -22,7 +25,7 @@ func (c *counter) add(v int64, modulus func(meter, quantity string) int64) {
 	if c.Known {
 		step, ok := v-c.Newest, v >= c.Newest
 		if !ok {
-			step, ok = throughEnd(c.Newest, v, modulus(c.Meter, c.Column.Quantity))
+			step, ok = drivers.ThroughEnd(c.Newest, v, modulus(c.Meter, c.Column.Quantity))
 		}
 		c.Moved += step
 		if !ok || step < 0 || c.Moved < 0 { // beyond what an int64 holds
@@ -33,17 +36,6 @@ func (c *counter) add(v int64, modulus func(meter, quantity string) int64) {
 		c.Broken = true
 	}
 	c.Known, c.Newest, c.Seen = true, v, true
-}
-
-// throughEnd is how far a counter moved that went from was through its end to v:
-// it was in the last hundredth of its range and came no further than another.
-// That is the rule of agent/judge, which doubts readings that were too fast.
-func throughEnd(was, v, modulus int64) (step int64, ok bool) {
-	if modulus <= 0 || v < 0 || was >= modulus || was < modulus-modulus/100 {
-		return 0, false
-	}
-	step = modulus - was + v
-	return step, step <= modulus/100
 }
 
 // close ends the period. What moved without a good reading to show it belongs to

@@ -342,14 +342,11 @@ func (c *column) doubt(v int64, at time.Time, r *drivers.Reading, q drivers.Qual
 	return "counter_reset", 1
 }
 
-// rolledOver reports whether a counter went from was through its end to v: it
-// was in the last hundredth of its range and came no further than another.
+// rolledOver reports whether a counter went from was through its end to v, and
+// could between these times.
 func rolledOver(rule Rule, was, v int64, from, to time.Time) bool {
-	if rule.Modulus <= 0 || was >= rule.Modulus || was < rule.Modulus-rule.Modulus/100 {
-		return false
-	}
-	step := rule.Modulus - was + v
-	return step <= rule.Modulus/100 && !rule.tooFast(0, step, from, to)
+	step, ok := drivers.ThroughEnd(was, v, rule.Modulus)
+	return ok && !rule.tooFast(0, step, from, to)
 }
 
 // tooFast reports whether a value cannot get from a to b between these times.

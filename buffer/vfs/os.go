@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/tallystick/tallystick/buffer/vfs/private"
 )
 
 // lockName is the file whose lock stands for the directory. It holds the
@@ -27,7 +29,7 @@ func (osFS) Create(name string) (File, error) {
 func (osFS) Open(name string) (File, error)       { return open(name, os.O_RDWR) }
 func (osFS) OpenRead(name string) (File, error)   { return open(name, os.O_RDONLY) }
 func (osFS) Remove(name string) error             { return os.Remove(name) }
-func (osFS) Rename(oldname, newname string) error { return os.Rename(oldname, newname) }
+func (osFS) Rename(oldname, newname string) error { return rename(oldname, newname) }
 func (osFS) SyncDir(dir string) error             { return syncDir(dir) }
 
 func (osFS) ReadDir(dir string) ([]string, error) {
@@ -68,7 +70,7 @@ func (f osFS) MkdirAll(dir string) error {
 	if err := f.MkdirAll(parent); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := private.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return syncDir(parent)
@@ -104,7 +106,7 @@ var errHeld = errors.New("lock is held")
 type osFile struct{ *os.File }
 
 func open(name string, flag int) (File, error) {
-	f, err := os.OpenFile(name, flag, 0o600)
+	f, err := openFile(name, flag)
 	if err != nil {
 		return nil, err
 	}

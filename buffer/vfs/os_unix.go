@@ -14,6 +14,10 @@ func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
+func openFile(name string, flag int) (*os.File, error) { return os.OpenFile(name, flag, 0o600) }
+
+func rename(oldname, newname string) error { return os.Rename(oldname, newname) }
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

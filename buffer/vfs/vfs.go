@@ -18,7 +18,8 @@ import (
 // until then each of them may or may not, in any order.
 type FS interface {
 	// Create makes an empty file of mode 0600, or empties an existing one,
-	// and opens it for reading and writing.
+	// and opens it for reading and writing. On Windows it is as private as
+	// the directory, which is when MkdirAll made it.
 	Create(name string) (File, error)
 	// Open opens an existing file for reading and writing.
 	Open(name string) (File, error)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -99,7 +100,7 @@ func readArchive(path string) (ds [][]byte, victim int, err error) {
 		return nil, 0, err
 	}
 	defer f.Close()
-	r, err := evidence.NewBundleReader(f)
+	r, err := bundle.NewReader(f)
 	if err != nil {
 		return nil, 0, err
 	}

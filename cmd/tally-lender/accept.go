@@ -17,6 +17,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 )
 
@@ -32,6 +33,19 @@ func signer(w *configs.Watch) (evidence.Signer, error) {
 	return evidence.NewEd25519Signer(key, "file"), nil
 }
 
+// toSign opens the lender file, the lender's key, and the factory's file that is
+// to be signed.
+func toSign(cmd *cobra.Command, config, file string) (w *configs.Watch, key evidence.Signer, content []byte, err error) {
+	if w, err = loadWatch(config, cmd.ErrOrStderr()); err != nil {
+		return nil, nil, nil, err
+	}
+	if key, err = signer(w); err != nil {
+		return nil, nil, nil, err
+	}
+	content, err = os.ReadFile(file)
+	return w, key, content, err
+}
+
 func newAcceptCommand() *cobra.Command {
 	var config, fingerprint, output string
 	c := &cobra.Command{
@@ -43,19 +57,11 @@ writes the box into the lender file, and writes a signed answer for the factory.
 ` + cli.ExitCodes,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w, err := loadWatch(config, cmd.ErrOrStderr())
+			w, key, b, err := toSign(cmd, config, args[0])
 			if err != nil {
 				return err
 			}
-			key, err := signer(w)
-			if err != nil {
-				return err
-			}
-			b, err := os.ReadFile(args[0])
-			if err != nil {
-				return err
-			}
-			claim, err := evidence.OpenClaim(b)
+			claim, err := record.OpenClaim(b)
 			if err != nil {
 				return &cli.Error{Exit: cli.NotVerified, Code: "E-711", Text: fmt.Sprintf("%s is not a claim signed with the key it names: %v", args[0], err),
 					Hint: "ask the factory for the file again: tallystick enrol"}
@@ -72,7 +78,7 @@ writes the box into the lender file, and writes a signed answer for the factory.
 				return &cli.Error{Exit: cli.NotVerified, Code: "E-712", Text: "the fingerprint is not that of the key in the claim",
 					Hint: "nothing was accepted; have it read out again. If it stays different, the claim is not from that box"}
 			}
-			answer, err := evidence.SignAcceptance(key, b, string(w.Name), time.Now().UnixMilli())
+			answer, err := record.SignAcceptance(key, b, string(w.Name), time.Now().UnixMilli())
 			if err != nil {
 				return err
 			}
@@ -91,7 +97,7 @@ writes the box into the lender file, and writes a signed answer for the factory.
 	return c
 }
 
-func showClaim(cmd *cobra.Command, c *evidence.Claim) {
+func showClaim(cmd *cobra.Command, c *record.Claim) {
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "site %s, claimed %s, key in: %s\n", c.Site, time.UnixMilli(c.Issued).UTC().Format(time.DateTime), c.Key.Custody)
 	for _, m := range c.Meters {
@@ -146,23 +152,15 @@ func newCountersignCommand() *cobra.Command {
 		Short: "Show the terms of a consent and sign them for the factory's form",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w, err := loadWatch(config, cmd.ErrOrStderr())
+			_, key, b, err := toSign(cmd, config, args[0])
 			if err != nil {
 				return err
 			}
-			key, err := signer(w)
-			if err != nil {
-				return err
-			}
-			b, err := os.ReadFile(args[0])
-			if err != nil {
-				return err
-			}
-			t, err := evidence.DecodeConsentTerms(b)
+			t, err := record.DecodeTerms(b)
 			if err != nil {
 				return &cli.Error{Exit: cli.Usage, Code: "E-713", Text: fmt.Sprintf("%s holds no terms of a consent: %v", args[0], err), Hint: "the factory writes them: tallystick consent terms -o FILE"}
 			}
-			sig, err := evidence.Countersign(key, &t)
+			sig, err := record.Countersign(key, &t)
 			if err != nil {
 				return err
 			}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
-	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // lenderFile writes a lender file and its key.
@@ -29,8 +29,8 @@ func lenderFile(t *testing.T, boxes string) (dir, path string) {
 
 func claimOf(t *testing.T, dir string) (path string, b []byte) {
 	t.Helper()
-	b, err := evidence.SignClaim(evidencetest.Signer(3), evidence.Claim{Site: "workshop", Issued: evidencetest.Start,
-		Meters: []evidence.ClaimedMeter{{Name: "press-1", Profile: "p", CT: evidence.Decimal{Coef: 4, Exp: 1}, PT: evidence.Decimal{Coef: 1}}}})
+	b, err := record.SignClaim(evidencetest.Signer(3), record.Claim{Site: "workshop", Issued: evidencetest.Start,
+		Meters: []record.ClaimedMeter{{Name: "press-1", Profile: "p", CT: record.Decimal{Coef: 4, Exp: 1}, PT: record.Decimal{Coef: 1}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestAccept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a, err := evidence.OpenAcceptance(answer, b); err != nil || a.Lender != "bank-a" {
+			if a, err := record.OpenAcceptance(answer, b); err != nil || a.Lender != "bank-a" {
 				t.Errorf("%+v, %v", a, err)
 			}
 			after, err := os.ReadFile(config)
@@ -123,7 +123,7 @@ func TestAcceptRefuses(t *testing.T) {
 func TestCountersign(t *testing.T) {
 	dir, config := lenderFile(t, "")
 	c := evidencetest.Consent()
-	b, err := c.ConsentTerms.Encode()
+	b, err := c.Terms.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,8 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -61,23 +63,20 @@ func startMosquitto(t *testing.T) string {
 // startMeter is an SDM630 on Modbus TCP, unit 7.
 func startMeter(t *testing.T) (address string) {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get("eastron-sdm630")
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := sim.New(sim.Config{Name: "press-1", Load: sim.ShiftPattern(1, time.Now()), Clock: clock}.WithProfile(p))
+	m, err := meter.NewModbus(meter.Config{Name: "press-1", Load: plant.ShiftPattern(1, time.Now()), Clock: clock}.WithProfile(p))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := sim.Open(sim.Line{Kind: sim.TCP, Address: "127.0.0.1:0", Units: sim.Units{7: m}})
+	f, err := sim.Open(sim.Line{Kind: sim.TCP, Address: "127.0.0.1:0", Units: meter.Units{7: m}})
 	if err != nil {
 		t.Fatal(err)
 	}

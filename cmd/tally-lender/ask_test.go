@@ -22,6 +22,7 @@ import (
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/mqtt"
 )
@@ -144,7 +145,7 @@ func (b *box) heard(_ []byte, m evidence.Message) {
 		}
 		reads = append(reads, []any{r.Meter, r.Table, r.Address, r.Count, int64(evidencetest.Start), 0, data})
 	}
-	body, err := evidence.EncodeRecord("bank-a", map[int]any{1: m.Challenge.Nonce, 2: reads})
+	body, err := record.Encode("bank-a", map[int]any{1: m.Challenge.Nonce, 2: reads})
 	if err != nil {
 		b.t.Error(err)
 	}

@@ -22,7 +22,7 @@ import (
 // read, is said to be so in one sentence that names the file, with what to do.
 func TestVerifyOfAnything(t *testing.T) {
 	dir := t.TempDir()
-	good, key := bundle(t, func(ds [][]byte) [][]byte { return ds })
+	good, key := bundleOf(t, func(ds [][]byte) [][]byte { return ds })
 	whole, err := os.ReadFile(good)
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestVerifyOfAnything(t *testing.T) {
 // read in the memory of a few of them.
 func TestVerifyMemory(t *testing.T) {
 	const item, items = 4 << 20, 256 // evidence.MaxDelivery; 1 GiB
-	good, key := bundle(t, func(ds [][]byte) [][]byte { return ds[:0] })
+	good, key := bundleOf(t, func(ds [][]byte) [][]byte { return ds[:0] })
 	f, err := os.OpenFile(good, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -139,14 +139,14 @@ func inUse() uint64 {
 // TestSummaryIsWhole: a program that reads the summary finds each field of it, whatever
 // was checked, and no list is null.
 func TestSummaryIsWhole(t *testing.T) {
-	good, key := bundle(t, func(ds [][]byte) [][]byte { return ds })
-	gaps, _ := bundle(t, func(ds [][]byte) [][]byte { return append(ds[:3:3], ds[4:]...) })
+	good, key := bundleOf(t, func(ds [][]byte) [][]byte { return ds })
+	gaps, _ := bundleOf(t, func(ds [][]byte) [][]byte { return append(ds[:3:3], ds[4:]...) })
 	one, other := evidencetest.NewStream(t, 1, 4), evidencetest.NewStream(t, 1, 1)
 	d, err := other.Writer.Window(evidencetest.Event(1, evidencetest.SmallMS), evidencetest.SmallWindow(9), nil)
 	other.Add(t, d, err)
 	proof := filepath.Join(t.TempDir(), "x.fork")
 	command("compare", fileOf(t, one), fileOf(t, other), "--key", key, "--proof", proof)
-	twice, _ := bundle(t, func(ds [][]byte) [][]byte { return append(ds[:3:3], ds[2:]...) })
+	twice, _ := bundleOf(t, func(ds [][]byte) [][]byte { return append(ds[:3:3], ds[2:]...) })
 	for name, c := range map[string]struct {
 		args    []string
 		exit    int

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -115,7 +116,7 @@ func oneKey(files ...*os.File) bool {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return false
 		}
-		r, err := evidence.NewBundleReader(f)
+		r, err := bundle.NewReader(f)
 		if err != nil {
 			return false
 		}
@@ -147,7 +148,7 @@ func compared(w io.Writer, c verify.Comparison, proof string) error {
 
 // boxKey is the pinned key of the bundle's log, which is left at its start.
 func boxKey(f *os.File, policy verify.Policy) (key evidence.PublicKey, err error) {
-	r, err := evidence.NewBundleReader(f)
+	r, err := bundle.NewReader(f)
 	if err != nil {
 		return key, err
 	}
@@ -173,14 +174,14 @@ func (t *trust) checkFraud(f *os.File, stdout, stderr io.Writer, asJSON bool) (o
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return false, err
 	}
-	if !evidence.IsFraudProof(start[:n]) {
+	if !bundle.IsFraudProof(start[:n]) {
 		return false, nil
 	}
 	b, err := io.ReadAll(io.LimitReader(f, 3*evidence.MaxDelivery))
 	if err != nil {
 		return true, err
 	}
-	p, err := evidence.ParseFraudProof(b)
+	p, err := bundle.ParseFraudProof(b)
 	if err != nil {
 		return true, err
 	}

@@ -7,13 +7,14 @@ import (
 
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/lender"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
 // consents are the newest consents this lender was shown, by log. They belong to
 // the lender's goroutine.
-type consents map[evidence.LogID]evidence.Consent
+type consents map[evidence.LogID]record.Consent
 
 // keptConsents are those of earlier runs.
 func keptConsents(w *configs.Watch) (consents, error) {
@@ -24,7 +25,7 @@ func keptConsents(w *configs.Watch) (consents, error) {
 			return nil, err
 		}
 		for _, k := range kept {
-			if r, err := evidence.ParseRecordBody(k.Consent); err == nil {
+			if r, err := record.ParseBody(k.Consent); err == nil {
 				if c, err := r.Consent(); err == nil {
 					held[k.Log] = c
 				}
@@ -48,7 +49,7 @@ func (c consents) beyond(r *verify.Result) (note verify.Reason, any bool) {
 	}
 	var names []string
 	for _, ch := range r.Window.Channels() {
-		if now.ConsentTerms == nil || !slices.Contains(now.Scope.Channels, ch) || !within(now.ConsentTerms, r.From) {
+		if now.Terms == nil || !slices.Contains(now.Scope.Channels, ch) || !within(now.Terms, r.From) {
 			names = append(names, ch.String())
 		}
 	}
@@ -61,7 +62,7 @@ func (c consents) beyond(r *verify.Result) (note verify.Reason, any bool) {
 
 // within reports whether a window that begins at the given time is of the
 // consent's time.
-func within(t *evidence.ConsentTerms, at time.Time) bool {
+func within(t *record.Terms, at time.Time) bool {
 	ms := at.UnixMilli()
 	return ms >= t.Term.From-int64(t.Scope.History) && ms < t.Term.Until
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -17,8 +18,8 @@ import (
 // by the consent it was shown, and shown consents and declarations in words.
 func TestReadingsBeyondTheConsent(t *testing.T) {
 	s := evidencetest.NewStream(t, 1, 1)
-	record := func(typ evidence.LeafType, content any) {
-		body, err := evidence.EncodeRecord("bank-a", content)
+	keep := func(typ evidence.LeafType, content any) {
+		body, err := record.Encode("bank-a", content)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,11 +28,11 @@ func TestReadingsBeyondTheConsent(t *testing.T) {
 	}
 	c := evidencetest.Consent()
 	c.Scope.Channels = []evidence.Channel{evidence.Power}
-	record(evidence.ConsentLeaf, c)
+	keep(evidence.ConsentLeaf, c)
 	s.Window(t)
-	record(evidence.DeclarationLeaf, evidence.Declaration{Kind: evidence.PlannedClosure, From: evidencetest.Start, To: evidencetest.Start, Text: "holiday"})
-	c.Record.Act, c.ConsentTerms = evidence.WithdrawConsent, nil
-	record(evidence.ConsentLeaf, c)
+	keep(evidence.DeclarationLeaf, record.Declaration{Kind: record.PlannedClosure, From: evidencetest.Start, To: evidencetest.Start, Text: "holiday"})
+	c.Header.Act, c.Terms = record.Withdraw, nil
+	keep(evidence.ConsentLeaf, c)
 	s.Window(t)
 	v, err := verify.New(evidencetest.PublicKey(1), s.Meta)
 	if err != nil {
@@ -85,7 +86,7 @@ func TestVerifyNamesReadingsBeyondTheConsent(t *testing.T) {
 	s := evidencetest.NewStream(t, 1, 1)
 	c := evidencetest.Consent()
 	c.Scope.Channels = []evidence.Channel{evidence.Power}
-	body, err := evidence.EncodeRecord("bank-a", c)
+	body, err := record.Encode("bank-a", c)
 	if err != nil {
 		t.Fatal(err)
 	}

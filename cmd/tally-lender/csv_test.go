@@ -10,7 +10,7 @@ import (
 )
 
 func TestCSVCommand(t *testing.T) {
-	good, key := bundle(t, func(ds [][]byte) [][]byte { return ds })
+	good, key := bundleOf(t, func(ds [][]byte) [][]byte { return ds })
 	out := filepath.Join(t.TempDir(), "out.csv")
 	exit, stdout, stderr := command("csv", good, "--key", key, "-o", out, "--channel", "energy", "--meter", "oven,press-2")
 	if exit != 0 || stdout != "" || !strings.Contains(stderr, `no row is of meter "press-2"`) {
@@ -34,7 +34,7 @@ func TestCSVCommand(t *testing.T) {
 // What verifies is written, what does not is counted, and the exit code is
 // that of verify. Where nothing can be read no file is left behind.
 func TestCSVCommandOfDamagedFiles(t *testing.T) {
-	altered, key := bundle(t, func(ds [][]byte) [][]byte {
+	altered, key := bundleOf(t, func(ds [][]byte) [][]byte {
 		ds[3] = bytes.Clone(ds[3])
 		ds[3][len(ds[3])-1] ^= 1
 		return ds
@@ -46,7 +46,7 @@ func TestCSVCommandOfDamagedFiles(t *testing.T) {
 	if text, err := os.ReadFile(out); err != nil || strings.Contains(string(text), ",3,D\r\n") || !strings.Contains(string(text), ",4,D\r\n") {
 		t.Errorf("altered: %v\n%s", err, text)
 	}
-	gap, _ := bundle(t, func(ds [][]byte) [][]byte { return slices.Delete(ds, 3, 4) })
+	gap, _ := bundleOf(t, func(ds [][]byte) [][]byte { return slices.Delete(ds, 3, 4) })
 	if exit, _, _ := command("csv", gap, "--key", key, "-o", out); exit != 1 {
 		t.Errorf("gap: exit %d", exit)
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/mqtt"
 )
@@ -49,7 +51,7 @@ func explain(err error) *cli.Error {
 		connect *mqtt.ConnectError
 		lost    *mqtt.LostError
 		key     *keyfile.Error
-		format  *evidence.FormatError
+		format  *canon.FormatError
 	)
 	switch {
 	case errors.As(err, &file):
@@ -62,7 +64,7 @@ func explain(err error) *cli.Error {
 		e.Code, e.Exit, e.Hint = "E-501", cli.Usage, key.Fix
 	case errors.Is(err, evidence.ErrVersion):
 		e.Code, e.Hint = "E-402", "install a newer tally-lender; the bundle itself may be perfectly good"
-	case errors.Is(err, evidence.ErrNotBundle):
+	case errors.Is(err, bundle.ErrNotBundle):
 		e.Code, e.Hint = "E-409", "a bundle is made with: tallystick log export -o FILE"
 	case errors.As(err, &format):
 		e.Code, e.Exit, e.Hint = "E-410", cli.Environment, "ask for the file again; if it is the same, it was cut short or damaged before it was sent"

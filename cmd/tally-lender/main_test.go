@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -20,8 +21,8 @@ func command(args ...string) (exit int, stdout, stderr string) {
 	return exit, out.String(), errs.String()
 }
 
-// bundle writes the deliveries of a stream as a .tally file, as edited.
-func bundle(t *testing.T, edit func(ds [][]byte) [][]byte) (file, key string) {
+// bundleOf writes the deliveries of a stream as a .tally file, as edited.
+func bundleOf(t *testing.T, edit func(ds [][]byte) [][]byte) (file, key string) {
 	t.Helper()
 	s := evidencetest.NewStream(t, 1, 6)
 	hi := uint64(len(s.Deliveries)) - 1
@@ -30,7 +31,7 @@ func bundle(t *testing.T, edit func(ds [][]byte) [][]byte) (file, key string) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	w, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: genesis.Manifest.Log, Hi: hi, Meta: evidence.Meta{Genesis: genesis.Sign1, Dictionary: genesis.Sign1}})
+	w, err := bundle.NewWriter(&b, bundle.Header{Log: genesis.Manifest.Log, Hi: hi, Meta: evidence.Meta{Genesis: genesis.Sign1, Dictionary: genesis.Sign1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func TestVerifyExitCodesAndFields(t *testing.T) {
 		}, "altered", 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			file, key := bundle(t, c.edit)
+			file, key := bundleOf(t, c.edit)
 			exit, stdout, stderr := command("verify", file, "--key", key, "--json")
 			var r map[string]any
 			if err := json.Unmarshal([]byte(stdout), &r); err != nil {
@@ -88,7 +89,7 @@ func TestVerifyShowsEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	w, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: genesis.Manifest.Log, Hi: 3, Meta: evidence.Meta{Genesis: genesis.Sign1, Dictionary: genesis.Sign1}})
+	w, err := bundle.NewWriter(&b, bundle.Header{Log: genesis.Manifest.Log, Hi: 3, Meta: evidence.Meta{Genesis: genesis.Sign1, Dictionary: genesis.Sign1}})
 	for _, d := range s.Deliveries {
 		if err == nil {
 			err = w.Append(d)
@@ -107,7 +108,7 @@ func TestVerifyShowsEvents(t *testing.T) {
 }
 
 func TestVerifyNeverTrustsSilently(t *testing.T) {
-	file, _ := bundle(t, func(ds [][]byte) [][]byte { return ds })
+	file, _ := bundleOf(t, func(ds [][]byte) [][]byte { return ds })
 	exit, stdout, stderr := command("verify", file, "--json")
 	if exit != 0 || !strings.Contains(stdout, "key-assumed") || !strings.Contains(stderr, "ed25519:") {
 		t.Errorf("exit %d; want the assumption named\n%s%s", exit, stdout, stderr)

@@ -84,9 +84,9 @@ the bundle does not verify, 3 no bundle.
 // library is the profiles of the program and those in dir, which may be the
 // word for none.
 func library(dir string) (*profile.Library, error) {
-	lib, err := profile.Builtin()
-	if err != nil || dir == builtIn {
-		return lib, err
+	lib := profile.Builtin()
+	if dir == builtIn {
+		return lib, nil
 	}
 	if err := lib.AddDir(dir); err != nil {
 		return nil, cli.UsageError("--profiles: %v", err)

@@ -12,7 +12,9 @@ import (
 
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // What a PZEM-016 answers when it shows 230.5 V, as computed in
@@ -26,10 +28,7 @@ const (
 // volts tenths of a volt, with what crossed the wire.
 func framed(t *testing.T, volts int64, said string, edit func(p *evidence.Meter)) (file, key string) {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get("peacefair-pzem016")
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +40,7 @@ func framed(t *testing.T, volts int64, said string, edit func(p *evidence.Meter)
 	one := func(quantity, unit string, exp int8) []evidence.ChannelMeter {
 		return []evidence.ChannelMeter{{Columns: []evidence.Column{{Quantity: quantity, Unit: unit, Exp: exp, MulCoef: 1}}}}
 	}
-	w, genesis, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), make([]byte, 16), evidence.Genesis{
+	w, genesis, err := seal.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), make([]byte, 16), evidence.Genesis{
 		Event: evidencetest.Point(0),
 		Dictionary: evidence.Dictionary{Meters: []evidence.Meter{meter}, Channels: map[evidence.Channel][]evidence.ChannelMeter{
 			evidence.VoltageCurrent: one("voltage", "V", -1), evidence.Timing: one("poll_offset", "ms", 0), evidence.RawFrames: one("frames", "", 0),
@@ -62,7 +61,7 @@ func framed(t *testing.T, volts int64, said string, edit func(p *evidence.Meter)
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	bw, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: w.LogID(), Hi: 1, Meta: w.Meta()})
+	bw, err := bundle.NewWriter(&b, bundle.Header{Log: w.LogID(), Hi: 1, Meta: w.Meta()})
 	for _, d := range [][]byte{genesis, window} {
 		if err == nil {
 			err = bw.Append(d)
@@ -133,7 +132,7 @@ func TestRedecodeNeedsAVerifiedBundle(t *testing.T) {
 	if exit, _, stderr := command("redecode", file); exit != 0 || !strings.Contains(stderr, "ed25519:") {
 		t.Errorf("exit %d; want the assumed key named\n%s", exit, stderr)
 	}
-	honest, _ := bundle(t, func(ds [][]byte) [][]byte { return ds }) // of a site without raw frames
+	honest, _ := bundleOf(t, func(ds [][]byte) [][]byte { return ds }) // of a site without raw frames
 	if exit, _, stderr := command("redecode", honest); exit != 1 || !strings.Contains(stderr, "not switched on") {
 		t.Errorf("exit %d, %s", exit, stderr)
 	}

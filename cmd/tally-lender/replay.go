@@ -13,6 +13,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/cmd/internal/outcome"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/lender"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -81,14 +82,14 @@ func (b *asked) replay(ctx context.Context, output string, lo, hi uint64, channe
 	}
 	defer os.Remove(items.Name())
 	defer items.Close()
-	bundle, said := evidence.AppendTo(items), time.Now()
+	file, said := bundle.AppendTo(items), time.Now()
 	n := lo
 	got, err = b.Replay(ctx, b.log, b.key, lo, hi, channels, func(delivery []byte) error {
 		if n++; time.Since(said) > 2*time.Second {
 			said = time.Now()
 			fmt.Fprintf(stderr, "%d of %d leaves\n", n-lo, hi-lo+1)
 		}
-		return bundle.Append(delivery)
+		return file.Append(delivery)
 	})
 	if err != nil {
 		return got, err
@@ -98,7 +99,7 @@ func (b *asked) replay(ctx context.Context, output string, lo, hi uint64, channe
 			Hint: "it is away, no longer has them, or may not give them: see tallystick log status on the box; nothing was written"}
 	}
 	return got, writeWhole(output, nil, func(w io.Writer) error {
-		if _, err := evidence.NewBundleWriter(w, got.Header); err != nil {
+		if _, err := bundle.NewWriter(w, got.Header); err != nil {
 			return err
 		}
 		if _, err := items.Seek(0, io.SeekStart); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/cmd/internal/outcome"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/report"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -77,7 +78,7 @@ func keyOf(path string, s *report.Source) error {
 		return err
 	}
 	defer f.Close()
-	r, err := evidence.NewBundleReader(f)
+	r, err := bundle.NewReader(f)
 	if err != nil {
 		return err
 	}

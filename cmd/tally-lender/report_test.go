@@ -11,7 +11,7 @@ import (
 )
 
 func TestReportCommand(t *testing.T) {
-	file, key := bundle(t, func(ds [][]byte) [][]byte { return ds })
+	file, key := bundleOf(t, func(ds [][]byte) [][]byte { return ds })
 	out := filepath.Join(t.TempDir(), "report.html")
 	if exit, _, stderr := command("report", file, "--key", key, "-o", out); exit != 0 || !strings.Contains(stderr, "verified") {
 		t.Fatalf("exit %d, %s", exit, stderr)
@@ -45,7 +45,7 @@ func TestReportCommand(t *testing.T) {
 
 // The digest on the page is that of the whole file, also of one that is cut.
 func TestReportOfACutFile(t *testing.T) {
-	file, key := bundle(t, func(ds [][]byte) [][]byte { return ds })
+	file, key := bundleOf(t, func(ds [][]byte) [][]byte { return ds })
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 )
 
 func TestShowCommand(t *testing.T) {
-	good, key := bundle(t, func(ds [][]byte) [][]byte { return ds })
+	good, key := bundleOf(t, func(ds [][]byte) [][]byte { return ds })
 	if exit, stdout, stderr := command("show", good, "--key", key); exit != 0 || strings.Count(stdout, "\n") != 9 || !strings.Contains(stderr, "核验通过") {
 		t.Errorf("exit %d, %s%s", exit, stdout, stderr)
 	}
@@ -29,7 +29,7 @@ func TestShowCommand(t *testing.T) {
 	if exit, _, stderr := command("show", good, "--key", key, "--leaf", "99"); exit != 2 || !strings.Contains(stderr, "has no leaf 99; it has 0 to 7") {
 		t.Errorf("exit %d, %s", exit, stderr)
 	}
-	altered, _ := bundle(t, func(ds [][]byte) [][]byte {
+	altered, _ := bundleOf(t, func(ds [][]byte) [][]byte {
 		ds[3] = bytes.Clone(ds[3])
 		ds[3][len(ds[3])-1] ^= 1
 		return ds

@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/lender"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -133,7 +134,7 @@ func (t *trust) policyFor(f *os.File, stderr io.Writer) (p verify.Policy, assume
 	if len(p.Pinned) > 0 {
 		return p, assumed, done, nil
 	}
-	r, err := evidence.NewBundleReader(f)
+	r, err := bundle.NewReader(f)
 	if err != nil {
 		return p, assumed, done, fmt.Errorf("%s: %w", f.Name(), err)
 	}

@@ -9,7 +9,10 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // fileOf writes a stream as a bundle.
@@ -20,7 +23,7 @@ func fileOf(t *testing.T, s *evidencetest.Stream) string {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	w, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: s.Writer.LogID(), Hi: uint64(len(s.Deliveries) - 1), Meta: meta.Raw()})
+	w, err := bundle.NewWriter(&b, bundle.Header{Log: s.Writer.LogID(), Hi: uint64(len(s.Deliveries) - 1), Meta: meta.Raw()})
 	for _, d := range s.Deliveries {
 		if err == nil {
 			err = w.Append(d)
@@ -65,7 +68,7 @@ func TestCompareTwoLogs(t *testing.T) {
 	d, err := one.Writer.Shutdown(evidencetest.Point(3), evidence.SucceededBy(evidencetest.PublicKey(2)))
 	one.Add(t, d, err)
 	begun := func(key byte, prev *evidence.Previous) string {
-		w, genesis, err := evidence.NewWriter(evidencetest.Signer(key), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(9), Dictionary: evidencetest.Small(), Prev: prev})
+		w, genesis, err := seal.NewWriter(evidencetest.Signer(key), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(9), Dictionary: evidencetest.Small(), Prev: prev})
 		s := &evidencetest.Stream{Writer: w}
 		s.Add(t, genesis, err)
 		return fileOf(t, s)
@@ -98,7 +101,7 @@ func TestPolicyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := evidence.EncodeRecord("bank-a", raw)
+	body, err := record.Encode("bank-a", raw)
 	if err != nil {
 		t.Fatal(err)
 	}

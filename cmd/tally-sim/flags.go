@@ -8,14 +8,15 @@ import (
 
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 )
 
-// plant is the lines and meters of the command line, in its order.
-type plant []plantLine
+// wiring is the lines and meters of the command line, in its order.
+type wiring []lineSpec
 
-type plantLine struct {
+type lineSpec struct {
 	sim.Line // without meters
-	rates    sim.Rates
+	rates    meter.Rates
 	meters   []meterSpec
 }
 
@@ -33,7 +34,7 @@ type meterSpec struct {
 }
 
 // lineFlag is --line; it adds a line.
-type lineFlag struct{ *plant }
+type lineFlag struct{ *wiring }
 
 func (lineFlag) Type() string   { return "line" }
 func (lineFlag) String() string { return "" }
@@ -58,7 +59,7 @@ func (f lineFlag) Set(s string) error {
 		}
 		l.Address = rest[:i]
 	}
-	pl := plantLine{Line: l}
+	pl := lineSpec{Line: l}
 	if some {
 		for _, option := range strings.Split(options, ",") {
 			if err := pl.option(option); err != nil {
@@ -66,12 +67,12 @@ func (f lineFlag) Set(s string) error {
 			}
 		}
 	}
-	*f.plant = append(*f.plant, pl)
+	*f.wiring = append(*f.wiring, pl)
 	return nil
 }
 
 // option reads one word or KEY=VALUE after the address.
-func (l *plantLine) option(s string) error {
+func (l *lineSpec) option(s string) error {
 	key, value, _ := strings.Cut(s, "=")
 	switch known, err := rate(&l.rates, key, value); {
 	case known:
@@ -87,13 +88,13 @@ func (l *plantLine) option(s string) error {
 }
 
 // meterFlag is --meter; it adds meters to the line before it.
-type meterFlag struct{ *plant }
+type meterFlag struct{ *wiring }
 
 func (meterFlag) Type() string   { return "meter" }
 func (meterFlag) String() string { return "" }
 
 func (f meterFlag) Set(s string) error {
-	if len(*f.plant) == 0 {
+	if len(*f.wiring) == 0 {
 		return fmt.Errorf("a meter belongs to the --line before it, and there is none")
 	}
 	units, what, ok := strings.Cut(s, "=")
@@ -101,10 +102,10 @@ func (f meterFlag) Set(s string) error {
 	if !ok || parts[0] == "" {
 		return fmt.Errorf("expected UNIT=PROFILE, FIRST-LAST=PROFILE or ADDRESS=PROFILE")
 	}
-	line := &(*f.plant)[len(*f.plant)-1]
+	line := &(*f.wiring)[len(*f.wiring)-1]
 	m := meterSpec{profile: parts[0]}
 	var err error
-	switch named := sim.IsModel(m.profile); {
+	switch named := meter.IsModel(m.profile); {
 	case named && line.Kind == sim.TCP:
 		return fmt.Errorf("%s is for a serial line; a tcp line has Modbus meters only", m.profile)
 	case named:

@@ -7,16 +7,16 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
-	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 )
 
 // habits are what the options of a meter say beyond what it measures.
 type habits struct {
 	serial drivers.Settings
 	delay  time.Duration
-	model  sim.Model // without name and address
-	rates  sim.Rates
-	acts   []sim.Act
+	model  meter.Model // without name and address
+	rates  meter.Rates
+	acts   []meter.Act
 	digits int
 	modeA  bool // IEC 62056-21 without a change of speed
 	twin   bool // two of them at one address
@@ -24,9 +24,9 @@ type habits struct {
 
 // deeds are the options that do something to a meter, KEY=WHEN in simulated
 // time.
-var deeds = map[string]sim.Deed{
-	"reset": sim.Reset, "freeze": sim.Freeze, "thaw": sim.Thaw, "die": sim.Die, "revive": sim.Revive,
-	"open-cover": sim.OpenCover, "set-clock": sim.SetClock, "lose-power": sim.LosePower, "lose-phase": sim.LosePhase,
+var deeds = map[string]meter.Deed{
+	"reset": meter.Reset, "freeze": meter.Freeze, "thaw": meter.Thaw, "die": meter.Die, "revive": meter.Revive,
+	"open-cover": meter.OpenCover, "set-clock": meter.SetClock, "lose-power": meter.LosePower, "lose-phase": meter.LosePhase,
 }
 
 // option reads one KEY=VALUE; known is false where there is no such key.
@@ -36,7 +36,7 @@ func (h *habits) option(key, value string) (known bool, err error) {
 	}
 	if deed, ok := deeds[key]; ok {
 		at, err := parseWhen(key, value)
-		h.acts = append(h.acts, sim.Act{At: at, Deed: deed})
+		h.acts = append(h.acts, meter.Act{At: at, Deed: deed})
 		return true, err
 	}
 	switch key {
@@ -55,7 +55,7 @@ func (h *habits) option(key, value string) (known bool, err error) {
 			err = fmt.Errorf("mode %q: expected A or C", value)
 		}
 	case "order":
-		orders := map[string]sim.Order{"high": sim.HighFirst, "low": sim.LowFirst, "any": sim.AnyOrder}
+		orders := map[string]meter.Order{"high": meter.HighFirst, "low": meter.LowFirst, "any": meter.AnyOrder}
 		order, ok := orders[value]
 		if h.model.Order = order; !ok {
 			err = fmt.Errorf("order %q: expected high (90 1F), low (1F 90) or any", value)
@@ -69,7 +69,7 @@ func (h *habits) option(key, value string) (known bool, err error) {
 	case "exchange":
 		when, number, _ := strings.Cut(value, ":")
 		at, e := parseWhen(key, when)
-		h.acts = append(h.acts, sim.Act{At: at, Deed: sim.Exchange, Number: number})
+		h.acts = append(h.acts, meter.Act{At: at, Deed: meter.Exchange, Number: number})
 		err = e
 	default:
 		return false, nil
@@ -79,7 +79,7 @@ func (h *habits) option(key, value string) (known bool, err error) {
 
 // rate reads a fault that happens now and then: "1%", of the late ones also
 // "1%:3s".
-func rate(r *sim.Rates, key, value string) (known bool, err error) {
+func rate(r *meter.Rates, key, value string) (known bool, err error) {
 	to, ok := map[string]*float64{
 		"late": &r.Late, "lost": &r.Lost, "corrupt": &r.Corrupt, "cut": &r.Cut, "noise": &r.Noise,
 		"foreign": &r.Foreign, "wrong": &r.Wrong, "refused": &r.Refused,

@@ -11,31 +11,30 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // The driver reads from every shipped profile, digit for digit, what the
 // simulated meter says it holds. The two lay registers out with code of their
 // own.
 func TestDriverReadsWhatTheSimulatorHolds(t *testing.T) {
-	library, err := profile.Builtin()
+	library := profile.Builtin()
+	load := plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+	clock, err := plant.NewClock(1, plant.Hold{For: 1000 * time.Hour}, load.Length())
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := sim.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
-	clock, err := sim.NewClock(1, sim.Hold{For: 1000 * time.Hour}, load.Length())
-	if err != nil {
-		t.Fatal(err)
-	}
-	units := make(sim.Units)
+	units := make(meter.Units)
 	for i, id := range library.IDs() {
-		if sim.IsModel(id) {
+		if meter.IsModel(id) {
 			continue // no Modbus meter
 		}
 		p, err := library.Get(id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		units[byte(i+1)], err = sim.New(sim.Config{Name: id, Load: load, Clock: clock, Seed: uint64(i), Ratio: 40}.WithProfile(p))
+		units[byte(i+1)], err = meter.NewModbus(meter.Config{Name: id, Load: load, Clock: clock, Seed: uint64(i), Ratio: 40}.WithProfile(p))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,8 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 const help = `Tally-sim is a simulated factory. Its meters answer Modbus, DL/T 645, CJ/T 188
@@ -97,8 +99,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.run(cmd.Context()) },
 	}
 	f := root.Flags()
-	f.Var(lineFlag{&s.plant}, "line", "a line (repeatable): rtu:LINK@9600-8N1, rtu-tcp:HOST:PORT@9600-8N1, tcp:HOST:PORT")
-	f.Var(meterFlag{&s.plant}, "meter", "meters on the line before (repeatable): UNIT=PROFILE, FIRST-LAST=PROFILE or ADDRESS=MODEL")
+	f.Var(lineFlag{&s.wiring}, "line", "a line (repeatable): rtu:LINK@9600-8N1, rtu-tcp:HOST:PORT@9600-8N1, tcp:HOST:PORT")
+	f.Var(meterFlag{&s.wiring}, "meter", "meters on the line before (repeatable): UNIT=PROFILE, FIRST-LAST=PROFILE or ADDRESS=MODEL")
 	f.StringVar(&s.curve, "load-curve", "", "CSV file that drives the load instead of the built-in shifts")
 	f.Var(&s.from, "from", "begin here on the load curve, or at this weekday and time of the shifts")
 	f.Var(&s.to, "to", "end here on the load curve")
@@ -114,7 +116,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // simulator is one run of the command: what was asked, then what was built.
 type simulator struct {
 	out             io.Writer
-	plant           plant
+	wiring          wiring
 	curve, hold     string
 	from, to        dateFlag
 	speed           float64
@@ -126,7 +128,7 @@ type simulator struct {
 
 // placed is a meter and where it is.
 type placed struct {
-	meter
+	reported
 	line    int
 	unit    byte   // 0 where there is an address
 	address string // "" for Modbus
@@ -134,8 +136,8 @@ type placed struct {
 	serial  drivers.Settings // its own, if it has any
 }
 
-// meter is what a report says of one.
-type meter interface {
+// reported is what a report says of a meter.
+type reported interface {
 	Name() string
 	Requests() int64
 	Reading(quantity string) (drivers.Decimal, bool)
@@ -148,11 +150,11 @@ func (s *simulator) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	hold, err := sim.ParseHold(s.hold)
+	hold, err := plant.ParseHold(s.hold)
 	if err != nil {
 		return cli.UsageError("%v", err)
 	}
-	clock, err := sim.NewClock(s.speed, hold, load.Length())
+	clock, err := plant.NewClock(s.speed, hold, load.Length())
 	if err != nil {
 		return cli.UsageError("%v", err)
 	}
@@ -183,7 +185,7 @@ func (s *simulator) run(ctx context.Context) error {
 }
 
 // load is the curve asked for, or the shifts.
-func (s *simulator) load() (*sim.Load, error) {
+func (s *simulator) load() (*plant.Load, error) {
 	if s.curve == "" {
 		if !s.to.IsZero() || s.exitAtEnd {
 			return nil, cli.UsageError("--to and --exit-at-end need --load-curve: the built-in shifts have no end")
@@ -192,14 +194,14 @@ func (s *simulator) load() (*sim.Load, error) {
 		if start.IsZero() {
 			start = time.Now()
 		}
-		return sim.ShiftPattern(s.seed, start), nil
+		return plant.ShiftPattern(s.seed, start), nil
 	}
 	f, err := os.Open(s.curve)
 	if err != nil {
 		return nil, &cli.Error{Exit: cli.Environment, Text: "load curve: " + err.Error(), Hint: "--load-curve takes the path of a CSV file"}
 	}
 	defer f.Close()
-	whole, err := sim.ReadCurve(s.curve, f)
+	whole, err := plant.ReadCurve(s.curve, f)
 	if err != nil {
 		return nil, &cli.Error{Exit: cli.Usage, Text: err.Error()}
 	}
@@ -211,23 +213,20 @@ func (s *simulator) load() (*sim.Load, error) {
 }
 
 // build makes the meters and puts them on their lines.
-func (s *simulator) build(load *sim.Load, clock *sim.Clock) ([]sim.Line, error) {
-	if len(s.plant) == 0 {
+func (s *simulator) build(load *plant.Load, clock *plant.Clock) ([]sim.Line, error) {
+	if len(s.wiring) == 0 {
 		return nil, &cli.Error{Exit: cli.Usage, Text: "no --line", Hint: "for example: tally-sim --line tcp:127.0.0.1:1502 --meter 1=eastron-sdm630"}
 	}
-	library, err := profile.Builtin()
-	if err != nil {
-		return nil, err
-	}
+	library := profile.Builtin()
 	var lines []sim.Line
-	for i, pl := range s.plant {
+	for i, pl := range s.wiring {
 		line := pl.Line
-		line.Units = make(sim.Units)
+		line.Units = make(meter.Units)
 		if len(pl.meters) == 0 {
 			return nil, cli.UsageError("line %s:%s has no --meter", line.Kind, line.Address)
 		}
 		for _, spec := range pl.meters {
-			if spec.rates == (sim.Rates{}) {
+			if spec.rates == (meter.Rates{}) {
 				spec.rates = pl.rates
 			}
 			copies := 1
@@ -240,7 +239,7 @@ func (s *simulator) build(load *sim.Load, clock *sim.Clock) ([]sim.Line, error) 
 					if err != nil {
 						return nil, cli.UsageError("%v", err)
 					}
-					if units, modbus := heard.(sim.Units); modbus && spec.serial.Baud == 0 && spec.delay == 0 && line.Units[byte(unit)] == nil {
+					if units, modbus := heard.(meter.Units); modbus && spec.serial.Baud == 0 && spec.delay == 0 && line.Units[byte(unit)] == nil {
 						line.Units[byte(unit)] = units[byte(unit)]
 					} else {
 						line.Stations = append(line.Stations, sim.Station{Meter: heard, Serial: spec.serial, Delay: spec.delay})
@@ -255,12 +254,12 @@ func (s *simulator) build(load *sim.Load, clock *sim.Clock) ([]sim.Line, error) 
 }
 
 // meter makes one meter, and what of it hangs on the line.
-func (s *simulator) meter(spec meterSpec, unit int, load *sim.Load, clock *sim.Clock, library *profile.Library) (meter, sim.Listener, error) {
-	c := sim.Config{
+func (s *simulator) meter(spec meterSpec, unit int, load *plant.Load, clock *plant.Clock, library *profile.Library) (reported, sim.Listener, error) {
+	c := meter.Config{
 		Name: spec.name, Load: load, Clock: clock, Seed: s.seed + uint64(len(s.meters)),
 		Share: spec.share, Ratio: spec.ratio, Base: spec.base, Refresh: refresh, Digits: spec.digits, Acts: spec.acts,
 	}
-	if spec.rates != (sim.Rates{}) {
+	if spec.rates != (meter.Rates{}) {
 		c.Fault = spec.rates.Faults(c.Seed)
 	}
 	if spec.address != "" {
@@ -274,7 +273,7 @@ func (s *simulator) meter(spec meterSpec, unit int, load *sim.Load, clock *sim.C
 		case spec.model.Speed == 0:
 			spec.model.Speed = 9600
 		}
-		m, err := sim.NewNamed(c, spec.model)
+		m, err := meter.NewNamed(c, spec.model)
 		return m, m, err
 	}
 	if c.Name == "" || spec.first != spec.last {
@@ -284,8 +283,8 @@ func (s *simulator) meter(spec meterSpec, unit int, load *sim.Load, clock *sim.C
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := sim.New(c.WithProfile(p))
-	return m, sim.Units{byte(unit): m}, err
+	m, err := meter.NewModbus(c.WithProfile(p))
+	return m, meter.Units{byte(unit): m}, err
 }
 
 type readyJSON struct {

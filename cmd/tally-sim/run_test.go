@@ -13,6 +13,7 @@ import (
 
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 )
 
 const curve = "\ufeffdate,Usage_kWh,Lagging_Current_Reactive_Power_kVarh,Leading_Current_Reactive_Power_kVarh\r\n" +
@@ -159,7 +160,7 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestFlagGrammar(t *testing.T) {
-	var p plant
+	var p wiring
 	lines, meters := lineFlag{&p}, meterFlag{&p}
 	for _, s := range []string{"rtu:/run/a@19200-8E1", "rtu:", "rtu-tcp:[::1]:4001"} {
 		if err := lines.Set(s); err != nil {
@@ -194,14 +195,14 @@ func TestFlagGrammar(t *testing.T) {
 	if err := lines.Set("rtu:/run/b@2400-8E1,echo,late=1%:3s,lost=0.5%"); err != nil {
 		t.Fatal(err)
 	}
-	if l := p[3]; !l.Echo || l.Garbage || l.Address != "/run/b" || l.rates != (sim.Rates{Late: 0.01, LateBy: 3 * time.Second, Lost: 0.005}) {
+	if l := p[3]; !l.Echo || l.Garbage || l.Address != "/run/b" || l.rates != (meter.Rates{Late: 0.01, LateBy: 3 * time.Second, Lost: 0.005}) {
 		t.Errorf("%+v", l)
 	}
 	if err := meters.Set("000000000123=dlt645-2007-1ph,lost=100%,open-cover=2h,exchange=1h:000000000009"); err != nil {
 		t.Fatal(err)
 	}
 	if m := p[3].meters[0]; m.address != "000000000123" || m.first != 0 || m.rates.Lost != 1 ||
-		!slices.Equal(m.acts, []sim.Act{{At: 2 * time.Hour, Deed: sim.OpenCover}, {At: time.Hour, Deed: sim.Exchange, Number: "000000000009"}}) {
+		!slices.Equal(m.acts, []meter.Act{{At: 2 * time.Hour, Deed: meter.OpenCover}, {At: time.Hour, Deed: meter.Exchange, Number: "000000000009"}}) {
 		t.Errorf("%+v", m)
 	}
 	if err := meters.Set("000000000123=dlt645-2007-1ph"); err == nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 func newConsentCommand(a *app) *cobra.Command {
@@ -106,7 +107,7 @@ func newConsentTermsCommand(a *app) *cobra.Command {
 }
 
 // termsOf reads site file and form.
-func (a *app) termsOf(lender, form string) (*configs.Site, *configs.Lender, *consentForm, *evidence.ConsentTerms, error) {
+func (a *app) termsOf(lender, form string) (*configs.Site, *configs.Lender, *consentForm, *record.Terms, error) {
 	site, err := a.load()
 	if err != nil {
 		return nil, nil, nil, nil, err
@@ -153,11 +154,11 @@ its place.
 				return err
 			}
 			notice := words.Terms(t, f.Language)
-			c := evidence.Consent{ConsentTerms: t, Signed: evidence.ConsentSigned{At: now, Counter: counter},
-				Record: evidence.ConsentRecord{Act: evidence.GrantConsent, Version: 1, Language: f.Language, Notice: evidence.NoticeHash(notice)}}
-			if before != nil && before.ConsentTerms != nil && before.Term.Until > now {
-				c.Record.Act, c.Record.ID, c.Record.Version = evidence.ChangeConsent, before.Record.ID, before.Record.Version+1
-			} else if _, err := rand.Read(c.Record.ID[:]); err != nil {
+			c := record.Consent{Terms: t, Signed: record.Signed{At: now, Counter: counter},
+				Header: record.Header{Act: record.Grant, Version: 1, Language: f.Language, Notice: record.NoticeHash(notice)}}
+			if before != nil && before.Terms != nil && before.Term.Until > now {
+				c.Header.Act, c.Header.ID, c.Header.Version = record.Change, before.Header.ID, before.Header.Version+1
+			} else if _, err := rand.Read(c.Header.ID[:]); err != nil {
 				return err
 			}
 			fmt.Fprint(cmd.OutOrStdout(), notice)
@@ -193,22 +194,22 @@ gets that record as the last thing. The agent works on.
 			if err != nil {
 				return err
 			}
-			c := evidence.Consent{Signed: evidence.ConsentSigned{At: time.Now().UnixMilli(), Counter: []byte{}},
-				Record: evidence.ConsentRecord{Act: evidence.WithdrawConsent, Version: 1, Language: words.Chinese, Notice: evidence.NoticeHash(words.Withdrawal(words.Chinese))}}
+			c := record.Consent{Signed: record.Signed{At: time.Now().UnixMilli(), Counter: []byte{}},
+				Header: record.Header{Act: record.Withdraw, Version: 1, Language: words.Chinese, Notice: record.NoticeHash(words.Withdrawal(words.Chinese))}}
 			switch {
 			case before == nil:
-				if _, err := rand.Read(c.Record.ID[:]); err != nil {
+				if _, err := rand.Read(c.Header.ID[:]); err != nil {
 					return err
 				}
-			case before.ConsentTerms == nil:
+			case before.Terms == nil:
 				fmt.Fprintf(a.stderr, "the consent for lender %s is withdrawn already\n", l.Name)
 				return nil
 			default:
-				r := &c.Record
-				r.ID, r.Version, r.Language = before.Record.ID, before.Record.Version+1, before.Record.Language
-				r.Notice = evidence.NoticeHash(words.Withdrawal(r.Language))
+				h := &c.Header
+				h.ID, h.Version, h.Language = before.Header.ID, before.Header.Version+1, before.Header.Language
+				h.Notice = record.NoticeHash(words.Withdrawal(h.Language))
 			}
-			fmt.Fprint(cmd.OutOrStdout(), words.Withdrawal(c.Record.Language))
+			fmt.Fprint(cmd.OutOrStdout(), words.Withdrawal(c.Header.Language))
 			return a.leave(cmd.Context(), site, evidence.ConsentLeaf, string(l.Name), c)
 		},
 	}
@@ -218,7 +219,7 @@ gets that record as the last thing. The agent works on.
 
 // newest is the newest consent for a lender that was decided on this box, in a
 // leaf or still waiting to be one; nil for none.
-func newest(dir, lender string) (c *evidence.Consent, err error) {
+func newest(dir, lender string) (c *record.Consent, err error) {
 	s, err := standing(dir, lender)
 	if err != nil {
 		return nil, err
@@ -275,14 +276,14 @@ func newConsentShowCommand(a *app) *cobra.Command {
 					continue
 				}
 				fmt.Fprintf(out, "%s: leaf %d, %s\n", l.Name, s.Leaf, words.Act(s.Consent))
-				if t := s.Consent.ConsentTerms; t != nil {
+				if t := s.Consent.Terms; t != nil {
 					if t.Term.Until <= time.Now().UnixMilli() {
 						fmt.Fprintln(out, "    its time is over, nothing is sent / 已到期,不再发送")
 					}
 					if len(s.Consent.Signed.Counter) > 0 {
 						fmt.Fprintln(out, "    countersigned by the lender / 贷方已会签")
 					}
-					fmt.Fprint(out, words.Terms(t, s.Consent.Record.Language))
+					fmt.Fprint(out, words.Terms(t, s.Consent.Header.Language))
 				}
 			}
 			waiting, err := agent.Pending(dir)

@@ -22,6 +22,7 @@ import (
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/lender"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -107,7 +108,7 @@ func channelsOf(r verify.Result) (cs []string) {
 	return cs
 }
 
-func consentOf(r verify.Result) evidence.ConsentAct {
+func consentOf(r verify.Result) record.Act {
 	if r.Record == nil || r.Type != evidence.ConsentLeaf {
 		return 0
 	}
@@ -115,7 +116,7 @@ func consentOf(r verify.Result) evidence.ConsentAct {
 	if err != nil {
 		return 0
 	}
-	return c.Record.Act
+	return c.Header.Act
 }
 
 // fill fills in a form as a factory would.
@@ -169,7 +170,7 @@ func TestConsentFromGrantToWithdrawal(t *testing.T) {
 	if said := cmd("consent", "grant", "--lender", "bank-a", "-f", file); !strings.Contains(said, "recorded in the signed history") || !strings.Contains(said, "单独同意:向接收方提供") {
 		t.Errorf("grant: %s", said)
 	}
-	granted := a.awaits("the grant", 0, func(r verify.Result) bool { return consentOf(r) == evidence.GrantConsent })
+	granted := a.awaits("the grant", 0, func(r verify.Result) bool { return consentOf(r) == record.Grant })
 	first := a.awaits("readings", granted, withReadings)
 	if got := channelsOf(a.results()[first]); !slices.Equal(got, []string{"energy", "power", "frequency"}) {
 		t.Errorf("granted: channels %q", got)
@@ -177,7 +178,7 @@ func TestConsentFromGrantToWithdrawal(t *testing.T) {
 
 	put(t, file, fill(form, "channels: [energy, power, frequency]", "channels: [frequency]"))
 	cmd("consent", "grant", "--lender", "bank-a", "-f", file)
-	changed := a.awaits("the change", 0, func(r verify.Result) bool { return consentOf(r) == evidence.ChangeConsent })
+	changed := a.awaits("the change", 0, func(r verify.Result) bool { return consentOf(r) == record.Change })
 	second := a.awaits("readings", changed, withReadings)
 	if got := channelsOf(a.results()[second]); !slices.Equal(got, []string{"frequency"}) {
 		t.Errorf("changed: channels %q", got)
@@ -188,7 +189,7 @@ func TestConsentFromGrantToWithdrawal(t *testing.T) {
 	if said := cmd("consent", "withdraw", "--lender", "bank-a"); !strings.Contains(said, "recorded in the signed history") {
 		t.Errorf("withdraw: %s", said)
 	}
-	last := a.awaits("the withdrawal", 0, func(r verify.Result) bool { return consentOf(r) == evidence.WithdrawConsent })
+	last := a.awaits("the withdrawal", 0, func(r verify.Result) bool { return consentOf(r) == record.Withdraw })
 	leaf := a.results()[last].N
 	b.awaits("what comes after the withdrawal", 0, func(r verify.Result) bool { return r.N > leaf && r.Readings > 0 })
 	if said := cmd("consent", "show"); !strings.Contains(said, "bank-a: leaf "+fmt.Sprint(leaf)+", consent withdrawn") {
@@ -253,7 +254,7 @@ func TestWithdrawnWhileNotRunning(t *testing.T) {
 	}
 	a.follow("bank-a", address, box)
 	agent := background(t, "run", "--config", path)
-	at := a.awaits("the withdrawal", 0, func(r verify.Result) bool { return consentOf(r) == evidence.WithdrawConsent })
+	at := a.awaits("the withdrawal", 0, func(r verify.Result) bool { return consentOf(r) == record.Withdraw })
 	agent.says("W-321")
 	time.Sleep(5 * time.Second) // two windows
 	agent.stop(0)
@@ -326,11 +327,11 @@ func TestCountersigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	decoded, err := evidence.DecodeConsentTerms(b)
+	decoded, err := record.DecodeTerms(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sig, err := evidence.Countersign(k.key, &decoded)
+	sig, err := record.Countersign(k.key, &decoded)
 	if err != nil {
 		t.Fatal(err)
 	}

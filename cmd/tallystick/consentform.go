@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/configs/strict"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // consentForm is what people fill in; RECORDS.md says what each entry means.
@@ -122,20 +123,20 @@ func choose[T ~uint](what string, words []string, list ...string) (vs []T, err e
 
 // terms makes the terms a form states. The same form has the same terms, today
 // and tomorrow: what the lender countersigns is what is recorded.
-func (f *consentForm) terms(site *configs.Site, l *configs.Lender) (*evidence.ConsentTerms, error) {
+func (f *consentForm) terms(site *configs.Site, l *configs.Lender) (*record.Terms, error) {
 	zone, err := site.Timezone.Location()
 	if err != nil {
 		return nil, err
 	}
-	kinds, err := choose[evidence.FactoryKind]("factory: kind", []string{f.Factory.Kind}, "company", "sole-trader", "natural-person")
+	kinds, err := choose[record.FactoryKind]("factory: kind", []string{f.Factory.Kind}, "company", "sole-trader", "natural-person")
 	if err != nil {
 		return nil, err
 	}
-	purposes, err := choose[evidence.Purpose]("purposes", f.Purposes, "application", "monitoring", "staged-release")
+	purposes, err := choose[record.PurposeKind]("purposes", f.Purposes, "application", "monitoring", "staged-release")
 	if err != nil {
 		return nil, err
 	}
-	rights, err := choose[evidence.Right]("rights", f.Rights, "copy", "correction", "dispute")
+	rights, err := choose[record.Right]("rights", f.Rights, "copy", "correction", "dispute")
 	if err != nil {
 		return nil, err
 	}
@@ -155,19 +156,19 @@ func (f *consentForm) terms(site *configs.Site, l *configs.Lender) (*evidence.Co
 	}
 	channels := assembly.Channels(named)
 	slices.Sort(channels)
-	t := &evidence.ConsentTerms{
-		Factory:      evidence.ConsentFactory{Kind: kinds[0], Pseudonym: f.Factory.Pseudonym},
-		Signatory:    evidence.ConsentSignatory{Name: f.Signatory.Name, Capacity: f.Signatory.Capacity},
-		Recipient:    evidence.ConsentRecipient{Name: f.Recipient.Name, Contact: f.Recipient.Contact, Licence: f.Recipient.Licence},
-		Purpose:      evidence.ConsentPurpose{Purposes: purposes},
-		Scope:        evidence.ConsentScope{Channels: slices.Compact(channels), Resolution: uint64(max(0, f.Resolution.Milliseconds())), History: uint64(max(0, f.History.Milliseconds()))},
-		Method:       evidence.Direct,
-		Retention:    evidence.ConsentRetention{Days: uint64(max(0, f.Retention) / (24 * time.Hour)), Erasure: f.Erasure},
+	t := &record.Terms{
+		Factory:      record.Factory{Kind: kinds[0], Pseudonym: f.Factory.Pseudonym},
+		Signatory:    record.Signatory{Name: f.Signatory.Name, Capacity: f.Signatory.Capacity},
+		Recipient:    record.Recipient{Name: f.Recipient.Name, Contact: f.Recipient.Contact, Licence: f.Recipient.Licence},
+		Purpose:      record.Purpose{Kinds: purposes},
+		Scope:        record.Scope{Channels: slices.Compact(channels), Resolution: uint64(max(0, f.Resolution.Milliseconds())), History: uint64(max(0, f.History.Milliseconds()))},
+		Method:       record.Direct,
+		Retention:    record.Retention{Days: uint64(max(0, f.Retention) / (24 * time.Hour)), Erasure: f.Erasure},
 		Onward:       append([]string{}, f.Onward...),
-		Storage:      evidence.ConsentStorage{Place: f.Storage.Place, Export: f.Storage.Export},
-		Automated:    evidence.ConsentAutomated{Used: f.Automated.Used, Review: f.Automated.Review, How: f.Automated.How},
-		Consequences: evidence.ConsentConsequences{Refusal: f.Consequences.Refusal, Withdrawal: f.Consequences.Withdrawal},
-		Term:         evidence.ConsentTerm{From: f.From.Begin(zone).UnixMilli(), Until: f.Until.End(zone).UnixMilli(), Withdraw: f.Withdraw},
+		Storage:      record.Storage{Place: f.Storage.Place, Export: f.Storage.Export},
+		Automated:    record.Automated{Used: f.Automated.Used, Review: f.Automated.Review, How: f.Automated.How},
+		Consequences: record.Consequences{Refusal: f.Consequences.Refusal, Withdrawal: f.Consequences.Withdrawal},
+		Term:         record.Term{From: f.From.Begin(zone).UnixMilli(), Until: f.Until.End(zone).UnixMilli(), Withdraw: f.Withdraw},
 		Rights:       rights,
 	}
 	if t.Factory.Pseudonym == "" {
@@ -179,12 +180,12 @@ func (f *consentForm) terms(site *configs.Site, l *configs.Lender) (*evidence.Co
 	// Each of them was given by a line of its own, with the form.
 	for i, given := range []bool{f.Separate.Provide, f.Separate.Raw, f.Separate.Onward, f.Separate.Export, f.Separate.Programs} {
 		if given {
-			t.Separate = append(t.Separate, evidence.SeparateConsent{What: evidence.SeparateKind(i + 1), At: f.Signed.Begin(zone).UnixMilli()})
+			t.Separate = append(t.Separate, record.SeparateConsent{What: record.SeparateKind(i + 1), At: f.Signed.Begin(zone).UnixMilli()})
 		}
 	}
 	words := []string{"provide", "raw-frames", "onward", "export", "programs"}
 	for _, k := range t.Needs() {
-		if !slices.ContainsFunc(t.Separate, func(s evidence.SeparateConsent) bool { return s.What == k }) {
+		if !slices.ContainsFunc(t.Separate, func(s record.SeparateConsent) bool { return s.What == k }) {
 			return nil, &cli.Error{Exit: cli.Usage, Code: "E-703", Text: fmt.Sprintf("separate: %s is needed for what this consent says, and is not given", words[k-1]),
 				Hint: fmt.Sprintf("it is an act of its own: write %s: true below separate: if that is what you want, or change what needs it", words[k-1])}
 		}
@@ -196,7 +197,7 @@ func (f *consentForm) terms(site *configs.Site, l *configs.Lender) (*evidence.Co
 }
 
 // countersignature is the recipient's in the form, checked; empty for none.
-func (f *consentForm) countersignature(l *configs.Lender, t *evidence.ConsentTerms) ([]byte, error) {
+func (f *consentForm) countersignature(l *configs.Lender, t *record.Terms) ([]byte, error) {
 	if f.Countersignature == "" {
 		return []byte{}, nil
 	}
@@ -212,7 +213,7 @@ func (f *consentForm) countersignature(l *configs.Lender, t *evidence.ConsentTer
 	if err != nil {
 		return nil, bad(fmt.Errorf("public_key: of the lender is missing in the site file"))
 	}
-	if err := evidence.VerifyCountersignature(key, t, sig); err != nil {
+	if err := record.VerifyCountersignature(key, t, sig); err != nil {
 		return nil, bad(err)
 	}
 	return sig, nil

@@ -14,23 +14,24 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // declared is a kind of declaration by its word on the command line.
 type declared struct {
 	word, short string
-	kind        evidence.DeclarationKind
+	kind        record.DeclarationKind
 }
 
 func declarations() []declared {
 	return []declared{
-		{"closure", "A planned closure: holiday, maintenance", evidence.PlannedClosure},
-		{"rationing", "An order to ration power (有序用电)", evidence.PowerRationing},
-		{"ct-exchange", "Current transformers are exchanged: old and new reading", evidence.CTExchange},
-		{"meter-exchange", "A meter is exchanged: old and new reading", evidence.MeterExchange},
-		{"new-load", "Photovoltaics, or a new large load", evidence.NewLoad},
-		{"plan", "A production plan", evidence.ProductionPlan},
-		{"explanation", "An explanation of a signal", evidence.DeclaredReason},
+		{"closure", "A planned closure: holiday, maintenance", record.PlannedClosure},
+		{"rationing", "An order to ration power (有序用电)", record.PowerRationing},
+		{"ct-exchange", "Current transformers are exchanged: old and new reading", record.CTExchange},
+		{"meter-exchange", "A meter is exchanged: old and new reading", record.MeterExchange},
+		{"new-load", "Photovoltaics, or a new large load", record.NewLoad},
+		{"plan", "A production plan", record.ProductionPlan},
+		{"explanation", "An explanation of a signal", record.DeclaredReason},
 	}
 }
 
@@ -76,7 +77,7 @@ included. Without --lender every lender of the site sees it.
 					return err
 				}
 			}
-			d := evidence.Declaration{Kind: kind, Made: time.Now().UnixMilli(), Text: reason, Meter: meter}
+			d := record.Declaration{Kind: kind, Made: time.Now().UnixMilli(), Text: reason, Meter: meter}
 			if d.From, d.To, err = period(site, from, to, kind.Exchange()); err != nil {
 				return err
 			}
@@ -152,11 +153,11 @@ func parseTime(flag, s string, zone *time.Location) (t time.Time, day bool, err 
 }
 
 // parseDecimal reads an exact number.
-func parseDecimal(flag, s string) (*evidence.Decimal, error) {
+func parseDecimal(flag, s string) (*record.Decimal, error) {
 	whole, fraction, _ := strings.Cut(s, ".")
 	coef, err := strconv.ParseInt(whole+fraction, 10, 64)
 	if err != nil || len(fraction) > 9 || strings.ContainsAny(fraction, "+-") {
 		return nil, cli.UsageError("%s: expected a reading such as 12345.67, found %q", flag, s)
 	}
-	return &evidence.Decimal{Coef: coef, Exp: int8(-len(fraction))}, nil
+	return &record.Decimal{Coef: coef, Exp: int8(-len(fraction))}, nil
 }

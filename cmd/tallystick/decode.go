@@ -54,7 +54,11 @@ func codecOf(name string) (codec, error) {
 		for _, c := range all {
 			names = append(names, string(c.protocol))
 		}
-		return codec{}, &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("--protocol: %q is not a protocol", name), Hint: "choose one of " + strings.Join(names, ", ")}
+		text := fmt.Sprintf("--protocol: %q is not a protocol", name)
+		if name == "" {
+			text = "--protocol is missing: bytes alone do not say what they speak"
+		}
+		return codec{}, &cli.Error{Exit: cli.Usage, Text: text, Hint: "choose one of " + strings.Join(names, ", ")}
 	}
 	return all[i], nil
 }
@@ -116,17 +120,18 @@ func newDecodeCommand(a *app) *cobra.Command {
 		Short: "Say what one frame means",
 		Long: `Says what one frame means, request or response, without any meter. Spaces in
 HEX are allowed; wake-up bytes and noise before the frame are skipped and counted.
+A line of Modbus ASCII or IEC 62056-21 may stand as it is: :010300000004F8
 
 ` + cli.ExitCodes,
 		Example: "  tallystick decode --protocol modbus-rtu 01 03 04 43 66 4C CD FA FD\n" +
 			"  tallystick decode --protocol dlt645-2007 --json 'FE FE FE FE 68 AA AA AA AA AA AA 68 13 00 DF 16'",
-		Args: cobra.MinimumNArgs(1),
+		Args: someHex,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			codec, err := codecOf(protocol)
 			if err != nil {
 				return err
 			}
-			b, err := parseHex(args)
+			b, err := codec.parse(args)
 			if err != nil {
 				return err
 			}
@@ -135,15 +140,32 @@ HEX are allowed; wake-up bytes and noise before the frame are skipped and counte
 				return err
 			}
 			if !d.Valid {
-				return &cli.Error{Exit: cli.Fault}
+				return &cli.Error{Exit: cli.Fault, Hint: otherwise(b)}
 			}
 			return nil
 		},
 	}
 	c.Flags().StringVarP(&protocol, "protocol", "p", "", "what the frame speaks: "+protocolWords())
 	c.Flags().BoolVar(&a.json, "json", false, "one JSON object on stdout")
-	_ = c.MarkFlagRequired("protocol") // fails only for a flag that is not there
 	return c
+}
+
+// otherwise says as what else b is a sound frame, "" where it is none.
+func otherwise(b []byte) string {
+	for _, c := range codecs() {
+		if d := c.describe(b); d.Valid && d.Skipped == 0 && d.Behind == 0 {
+			return fmt.Sprintf("with --protocol %s it is one: %s", c.protocol, d.Text)
+		}
+	}
+	return ""
+}
+
+// someHex wants a frame on the command line.
+func someHex(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return &cli.Error{Exit: cli.Usage, Text: "HEX is missing: the bytes of the frame", Hint: "write them as in 01 03 00 00 00 02 C4 0B"}
+	}
+	return nil
 }
 
 func protocolWords() string {
@@ -152,6 +174,16 @@ func protocolWords() string {
 		words = append(words, string(c.protocol))
 	}
 	return strings.Join(words, ", ")
+}
+
+// parse reads a frame as people write it: bytes in hexadecimal or, for the two
+// protocols of characters, the line itself.
+func (c codec) parse(args []string) ([]byte, error) {
+	line := strings.TrimSpace(strings.Join(args, " "))
+	if c.protocol == configs.ModbusASCII && strings.HasPrefix(line, ":") || c.protocol == configs.IEC62056 && strings.HasPrefix(line, "/") {
+		return []byte(line + "\r\n"), nil
+	}
+	return parseHex(args)
 }
 
 // parseHex reads bytes written in hexadecimal, with or without spaces, 0x and

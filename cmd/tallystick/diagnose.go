@@ -65,6 +65,7 @@ func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
 		return e
 	}
 	where := whereIs(l, p.meter)
+	number, shown := numberOf(p.meter)
 	switch fault.Kind {
 	case drivers.Timeout:
 		e.Code = "E-204"
@@ -75,18 +76,24 @@ func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
 				others = fmt.Sprintf("%d other meters on this line answer", answering)
 			}
 			e.Text = fmt.Sprintf("%s gives no answer: %v; %s, so the line is fine", where, fault.Err, others)
-			e.Hint = fmt.Sprintf("compare the %s on the meter's display with address: %s in the site file, and check that the meter has power; to find it: %s", numberOf(p.meter), p.meter.Address, scanOf(l))
+			settings := "" // those the others answer at say nothing of the meter's own
+			if p.meter.Serial != (configs.Settings{}) && p.meter.Serial != l.Serial {
+				settings = fmt.Sprintf(", and its speed and parity with serial: %v", p.meter.Serial)
+			}
+			e.Hint = fmt.Sprintf("compare the %s on the meter's %s with address: %s in the site file%s, and check that the meter has power%s; to find it: %s",
+				number, shown, p.meter.Address, settings, otherwiseSilent(p.meter), scanOf(l))
 		case l.TCP != "":
 			e.Text = fmt.Sprintf("%s gives no answer: %v; nothing on this line answers", where, fault.Err)
-			e.Hint = fmt.Sprintf("the address answers, the meter does not: check address: %s and protocol: in the site file, and the wires behind a serial server", p.meter.Address)
+			e.Hint = fmt.Sprintf("the address answers, the meter does not: check address: %s and protocol: in the site file, and the wires behind a serial server%s", p.meter.Address, otherwiseSilent(p.meter))
 		default:
 			e.Text = fmt.Sprintf("%s gives no answer: %v; nothing on this line answers", where, fault.Err)
-			e.Hint = fmt.Sprintf("check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: %s and serial: in the site file; to try other settings and addresses: %s", p.meter.Address, scanOf(l))
+			e.Hint = fmt.Sprintf("check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: %s and serial: in the site file%s; to try other settings and addresses: %s",
+				p.meter.Address, otherwiseSilent(p.meter), scanOf(l))
 		}
 	case drivers.BadFrame:
 		e.Code = "E-205"
 		e.Text = fmt.Sprintf("%s: something answers, but not with a valid reply: %v", where, fault.Err)
-		e.Hint = fmt.Sprintf("speed or parity differ between meter and site file, or two devices share one %s; to find out: %s", numberOf(p.meter), scanOf(l))
+		e.Hint = fmt.Sprintf("speed or parity differ between meter and site file, or two devices share one %s; to find out: %s", number, scanOf(l))
 	case drivers.Refused, drivers.Absent:
 		e.Code = "E-206"
 		e.Text = fmt.Sprintf("%s: %v", where, p.err)
@@ -123,12 +130,24 @@ func whereIs(l *configs.Line, m *configs.Meter) string {
 	return fmt.Sprintf("meter %q (%s %s, %s)", m.Name, called(m), m.Address, place(l, m))
 }
 
-// numberOf is what a meter's display shows as its address.
-func numberOf(m *configs.Meter) string {
+// numberOf is what a meter shows as its address, and where.
+func numberOf(m *configs.Meter) (number, at string) {
 	if called(m) == "unit" {
-		return "unit number"
+		return "unit number", "display"
 	}
-	return "address"
+	return "address", "plate"
+}
+
+// otherwiseSilent is what else makes a meter of m's protocol keep silent
+// although number and wires are right, as the end of a hint.
+func otherwiseSilent(m *configs.Meter) string {
+	switch m.Protocol {
+	case configs.CJT188:
+		return fmt.Sprintf(", and that it is of the kind profile %s is for: called as another (water, heat, gas) it keeps silent", m.Profile)
+	case configs.DLT645v1997, configs.DLT645v2007:
+		return fmt.Sprintf(", and that it speaks %s, not the other edition", m.Protocol)
+	}
+	return ""
 }
 
 // scanOf is the command that finds what hangs on a line.

@@ -19,6 +19,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // claimFile is where a claim is written unless somebody names another place.
@@ -63,7 +64,7 @@ func (a *app) claim(cmd *cobra.Command, site *configs.Site, keys *assembly.Keys,
 		return err
 	}
 	pinned, log := assembly.Pinned(site, keys)
-	c := evidence.Claim{Site: string(site.Site.Name), Issued: time.Now().UnixMilli()}
+	c := record.Claim{Site: string(site.Site.Name), Issued: time.Now().UnixMilli()}
 	if log != (evidence.LogID{}) {
 		c.Log = &log
 	}
@@ -77,12 +78,12 @@ func (a *app) claim(cmd *cobra.Command, site *configs.Site, keys *assembly.Keys,
 	serials := a.serials(cmd.Context(), site)
 	for i := range site.Meters {
 		m := &site.Meters[i]
-		c.Meters = append(c.Meters, evidence.ClaimedMeter{
+		c.Meters = append(c.Meters, record.ClaimedMeter{
 			Name: string(m.Name), Profile: m.Profile, Serial: serials[string(m.Name)], Seal: seals[string(m.Name)],
-			CT: evidence.Decimal{Coef: m.CT.Coef, Exp: m.CT.Exp}, PT: evidence.Decimal{Coef: m.PT.Coef, Exp: m.PT.Exp},
+			CT: record.Decimal{Coef: m.CT.Coef, Exp: m.CT.Exp}, PT: record.Decimal{Coef: m.PT.Coef, Exp: m.PT.Exp},
 		})
 	}
-	b, err := evidence.SignClaim(signer, c)
+	b, err := record.SignClaim(signer, c)
 	if err != nil {
 		return err
 	}
@@ -179,12 +180,12 @@ func (a *app) accepted(cmd *cobra.Command, site *configs.Site, keys *assembly.Ke
 		return &cli.Error{Exit: cli.NotVerified, Code: "E-707", Text: fmt.Sprintf("%s is not a lender's answer to %s: %v", path, claimPath, why),
 			Hint: "name the claim that was sent, with -o, and ask the lender for its file again"}
 	}
-	acc, err := evidence.OpenAcceptance(b, claim)
+	acc, err := record.OpenAcceptance(b, claim)
 	if err != nil {
 		return bad(err)
 	}
 	pinned, _ := assembly.Pinned(site, keys)
-	if c, err := evidence.OpenClaim(claim); err != nil {
+	if c, err := record.OpenClaim(claim); err != nil {
 		return bad(err)
 	} else if c.Pin() != pinned {
 		return bad(errors.New("the claim is of another box's key"))
@@ -204,7 +205,7 @@ func (a *app) accepted(cmd *cobra.Command, site *configs.Site, keys *assembly.Ke
 			acc.Lender, key, strings.Join(shareable(site), ", "))
 	}
 	fmt.Fprintln(a.stderr, "compare this fingerprint with the lender on another way before you trust it")
-	return a.leave(cmd.Context(), site, evidence.CommissioningLeaf, acc.Lender, evidence.Commissioning{Claim: claim, Acceptance: b})
+	return a.leave(cmd.Context(), site, evidence.CommissioningLeaf, acc.Lender, record.Commissioning{Claim: claim, Acceptance: b})
 }
 
 // shareable are the channels a site file could share.

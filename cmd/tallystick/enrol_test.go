@@ -12,6 +12,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // TestEnrol: a claim, a lender's answer to it, and the record of both.
@@ -28,11 +29,11 @@ func TestEnrol(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claim, err := evidence.OpenClaim(b)
+	claim, err := record.OpenClaim(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := claim.Meters[0]; m.Seal != "A 0815" || m.CT != (evidence.Decimal{Coef: 1}) || m.Name != "press-1" || claim.Site != "workshop" {
+	if m := claim.Meters[0]; m.Seal != "A 0815" || m.CT != (record.Decimal{Coef: 1}) || m.Name != "press-1" || claim.Site != "workshop" {
 		t.Errorf("%+v", claim)
 	}
 	if f := words.Fingerprint(claim.Key.Key()); !strings.Contains(out.String(), f) || !strings.Contains(out.String(), "█") {
@@ -40,13 +41,13 @@ func TestEnrol(t *testing.T) {
 	}
 
 	answer := func(name, lender string, key evidence.Signer, of []byte) string {
-		a, err := evidence.SignAcceptance(key, of, lender, 1)
+		a, err := record.SignAcceptance(key, of, lender, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return put(t, filepath.Join(dir, name), string(a))
 	}
-	other, err := evidence.SignClaim(evidencetest.Signer(1), evidence.Claim{Site: "workshop"})
+	other, err := record.SignClaim(evidencetest.Signer(1), record.Claim{Site: "workshop"})
 	if err != nil {
 		t.Fatal(err)
 	}

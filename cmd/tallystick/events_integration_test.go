@@ -15,6 +15,8 @@ import (
 
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -24,24 +26,21 @@ import (
 // the signed history says each, by itself.
 func TestIntegrationWhatHappensOnTheLine(t *testing.T) {
 	dir := t.TempDir()
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := sim.ShiftPattern(1, time.Now())
-	press, err := sim.NewNamed(sim.Config{Name: "press", Load: load, Clock: clock, Share: 100}, sim.Model{Name: "dlt645-2007-3ph", Address: "210000000004"})
+	load := plant.ShiftPattern(1, time.Now())
+	press, err := meter.NewNamed(meter.Config{Name: "press", Load: load, Clock: clock, Share: 100}, meter.Model{Name: "dlt645-2007-3ph", Address: "210000000004"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get("eastron-sdm630")
 	if err != nil {
 		t.Fatal(err)
 	}
-	oven, err := sim.New(sim.Config{Name: "oven", Load: load, Clock: clock, Seed: 2, Share: 100}.WithProfile(p))
+	oven, err := meter.NewModbus(meter.Config{Name: "oven", Load: load, Clock: clock, Seed: 2, Share: 100}.WithProfile(p))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +56,7 @@ func TestIntegrationWhatHappensOnTheLine(t *testing.T) {
 		return f.Lines[0].Address, func() { cancel(); <-ended }
 	}
 	cable := sim.Line{Kind: sim.RTU, Address: filepath.Join(dir, "cable"), Stations: []sim.Station{{Meter: press}}}
-	server := sim.Line{Kind: sim.RTUOverTCP, Address: "127.0.0.1:0", Units: sim.Units{3: oven}}
+	server := sim.Line{Kind: sim.RTUOverTCP, Address: "127.0.0.1:0", Units: meter.Units{3: oven}}
 	_, pull := open(cable)
 	var kill func()
 	server.Address, kill = open(server)

@@ -16,6 +16,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/configs/strict"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/mqtt"
 )
@@ -47,7 +48,7 @@ func explain(err error) *cli.Error {
 		locked  *vfs.LockedError
 		version *buffer.VersionError
 		damaged *buffer.DamagedError
-		format  *evidence.FormatError
+		format  *canon.FormatError
 		key     *keyfile.Error
 		other   *assembly.KeyError
 		history *historyError

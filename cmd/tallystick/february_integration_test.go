@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 )
 
 // watched is one line of tally-lender watch --json.
@@ -249,7 +250,7 @@ func deliveries(t *testing.T, path string) (ds []evidence.UnverifiedDelivery) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	r, err := evidence.NewBundleReader(f)
+	r, err := bundle.NewReader(f)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -153,10 +153,7 @@ func compileSlave(t *testing.T, source string) string {
 
 func registers(t *testing.T, id string) []drivers.Register {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get(id)
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/drivers/sim"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -286,7 +287,7 @@ func TestIntegrationTwoLenders(t *testing.T) {
 			bytesSent += len(raw)
 			for _, blk := range d.Blocks {
 				if blk.Channel == evidence.Records {
-					if r, err := evidence.ParseRecord(blk.Bytes); err != nil || r.For != name && r.For != "" {
+					if r, err := record.Parse(blk.Bytes); err != nil || r.For != name && r.For != "" {
 						t.Errorf("leaf %d: %s was given a record for %q, %v", d.Manifest.N, name, r.For, err)
 					}
 					continue

@@ -12,20 +12,22 @@ import (
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
 // storedHistory puts a history into the buffer of a site with two lenders: six windows, a
 // receipt of bank-a, an answer for bank-b, and consents for it; bank-a has confirmed
 // leaves 0 to 4.
-func storedHistory(t *testing.T, consents ...evidence.Consent) (config string, s *evidencetest.Stream) {
+func storedHistory(t *testing.T, consents ...record.Consent) (config string, s *evidencetest.Stream) {
 	t.Helper()
 	dir := t.TempDir()
 	s = evidencetest.NewStream(t, 1, 4)
-	record := func(lender string, typ evidence.LeafType, content any) {
+	keep := func(lender string, typ evidence.LeafType, content any) {
 		t.Helper()
-		body, err := evidence.EncodeRecord(lender, content)
+		body, err := record.Encode(lender, content)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,12 +47,12 @@ func storedHistory(t *testing.T, consents ...evidence.Consent) (config string, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	record("bank-a", evidence.ReceiptLeaf, receipt) // leaf 6
-	record("bank-b", evidence.AnswerLeaf, map[int]any{1: [16]byte{1}, 2: []any{[]any{"press-1", 3, 0, 1, int64(evidencetest.Start), 0, []byte{1, 2}}}})
+	keep("bank-a", evidence.ReceiptLeaf, receipt) // leaf 6
+	keep("bank-b", evidence.AnswerLeaf, map[int]any{1: [16]byte{1}, 2: []any{[]any{"press-1", 3, 0, 1, int64(evidencetest.Start), 0, []byte{1, 2}}}})
 	s.Window(t)
 	s.Window(t)
 	for i := range consents {
-		record("bank-b", evidence.ConsentLeaf, &consents[i])
+		keep("bank-b", evidence.ConsentLeaf, &consents[i])
 	}
 	log, _, err := buffer.Open(vfs.OS(), filepath.Join(dir, "box", "sealed"), buffer.Options{})
 	if err != nil {
@@ -176,7 +178,7 @@ func blocksExported(t *testing.T, config string, leaves uint64, args ...string) 
 	if err != nil || sum.Verdict != verify.Verified || sum.Leaves != leaves {
 		t.Fatalf("%+v, %v", sum, err)
 	}
-	r, err := evidence.NewBundleReader(bytes.NewReader(b))
+	r, err := bundle.NewReader(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 func newLogStatusCommand(a *app) *cobra.Command {
@@ -120,18 +121,18 @@ func newestReceipts(site *configs.Site, h *agent.History) (map[string]*time.Time
 			continue // a damaged one is for log verify to name
 		}
 		for _, b := range leaf.Blocks {
-			record, err := evidence.ParseRecord(b.Bytes)
+			rec, err := record.Parse(b.Bytes)
 			var raw []byte
-			if err != nil || found[record.For] != nil || record.Decode(&raw) != nil {
+			if err != nil || found[rec.For] != nil || rec.Decode(&raw) != nil {
 				continue
 			}
-			key, known := keys[record.For]
+			key, known := keys[rec.For]
 			if !known {
 				continue
 			}
 			if m, err := evidence.OpenMessage(key, raw); err == nil && m.Receipt != nil && m.Receipt.Log == h.LogID() {
 				at := time.UnixMilli(m.Receipt.ReceivedAt).UTC()
-				found[record.For] = &at
+				found[rec.For] = &at
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -24,10 +25,7 @@ var version = "development"
 const defaultConfig = "tallystick.yaml"
 
 func main() {
-	ctx, stop := cli.Interrupted()
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	os.Exit(managed(func(ctx context.Context, stderr io.Writer) int { return run(ctx, os.Args[1:], os.Stdout, stderr) }))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -68,7 +66,7 @@ func defaultConfigPath() string {
 	if _, err := os.Stat(defaultConfig); err == nil {
 		return defaultConfig
 	}
-	return "/etc/tallystick/" + defaultConfig
+	return filepath.Join(configs.Installed, defaultConfig)
 }
 
 // load reads the site file; all its faults are on stderr when it returns an

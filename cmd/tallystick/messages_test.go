@@ -21,7 +21,7 @@ import (
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink"
-	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/mqtt"
 )
 
@@ -214,8 +214,8 @@ func TestExplain(t *testing.T) {
 			"E-404 write /usb/x.tally: no space left on device"},
 		{&historyError{Dir: "/box", Err: fmt.Errorf("/box %w", agent.ErrNoHistory)}, cli.Environment,
 			"E-406 /box holds no history yet: the agent has never run there"},
-		{&historyError{Dir: "/box", Err: &evidence.FormatError{Where: "leaf 3", Why: "root differs"}}, cli.NotVerified,
-			"E-407 the history in /box cannot go on: " + (&evidence.FormatError{Where: "leaf 3", Why: "root differs"}).Error()},
+		{&historyError{Dir: "/box", Err: &canon.FormatError{Where: "leaf 3", Why: "root differs"}}, cli.NotVerified,
+			"E-407 the history in /box cannot go on: " + (&canon.FormatError{Where: "leaf 3", Why: "root differs"}).Error()},
 		{fmt.Errorf("start: %w", &fs.PathError{Op: "mkdir", Path: "/box", Err: syscall.EACCES}), cli.Environment,
 			fmt.Sprintf("E-408 mkdir /box: user %d may not", os.Getuid())},
 		{&historyError{Dir: "/box", Err: errors.New("a file of that name is in the way")}, cli.Environment,

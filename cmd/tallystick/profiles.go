@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -67,15 +68,19 @@ func newProfileCommand() *cobra.Command {
 		c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	}
 	c.AddCommand(list, show, &cobra.Command{
-		Use: "check FILE...", Short: "Check profiles of your own: all faults at once, each with line and column",
+		Use: "check FILE|DIRECTORY...", Short: "Check profiles of your own: all faults at once, each with line and column",
 		Long: `Checks device profiles as a site file's profiles: directory would be, and lists
-every fault of every file at once.
+every fault of every file at once. Of a directory the files *.yaml are checked.
 
 ` + cli.ExitCodes,
 		Example: "  tallystick profile check acme-m3.yaml",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return checkProfiles(cmd.OutOrStdout(), cmd.ErrOrStderr(), args)
+			files, err := profileFiles(args)
+			if err != nil {
+				return err
+			}
+			return checkProfiles(cmd.OutOrStdout(), cmd.ErrOrStderr(), files)
 		},
 	})
 	return c
@@ -390,11 +395,33 @@ func readable(p *profile.Profile) (err error) {
 	return err
 }
 
-func checkProfiles(out, stderr io.Writer, files []string) error {
-	lib, err := profile.Builtin()
-	if err != nil {
-		return err
+// profileFiles are the files named, and in the place of a directory those in it
+// that are called *.yaml.
+func profileFiles(args []string) (files []string, err error) {
+	for _, arg := range args {
+		if info, err := os.Stat(arg); err != nil || !info.IsDir() {
+			files = append(files, arg)
+			continue
+		}
+		entries, err := os.ReadDir(arg)
+		if err != nil {
+			return nil, err
+		}
+		before := len(files)
+		for _, e := range entries {
+			if !e.IsDir() && filepath.Ext(e.Name()) == ".yaml" {
+				files = append(files, filepath.Join(arg, e.Name()))
+			}
+		}
+		if len(files) == before {
+			return nil, &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("directory %s has no profile: no file is called *.yaml", arg), Hint: "tallystick profile show eastron-sdm630 is an example of one"}
+		}
 	}
+	return files, nil
+}
+
+func checkProfiles(out, stderr io.Writer, files []string) error {
+	lib := profile.Builtin()
 	found := 0
 	for _, file := range files {
 		content, err := os.ReadFile(file)

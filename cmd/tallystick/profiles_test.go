@@ -23,10 +23,7 @@ func profiles(t *testing.T, args ...string) (stdout, stderr string, exit int) {
 }
 
 func TestProfileList(t *testing.T) {
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	out, stderr, exit := profiles(t, "list")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if exit != cli.Done || stderr != "" || len(lines) != len(lib.IDs())+1 {
@@ -69,10 +66,7 @@ func TestProfileShow(t *testing.T) {
 		t.Errorf("exit %d, %s", exit, stderr)
 	}
 
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	for _, id := range lib.IDs() {
 		p, err := lib.Get(id)
 		if err != nil {
@@ -167,6 +161,12 @@ sources: [a book]
 
 	// The same files as a directory.
 	if _, stderr, exit := profiles(t, "list", "--profiles", dir); exit != cli.Usage || !strings.Contains(stderr, "has 4 faults, listed above") {
+		t.Errorf("exit %d, %s", exit, stderr)
+	}
+	if _, stderr, exit := profiles(t, "check", dir); exit != cli.Usage || !strings.Contains(stderr, bad+":3:1: E-107") || !strings.Contains(stderr, "faults, listed above") {
+		t.Errorf("exit %d, %s", exit, stderr)
+	}
+	if _, stderr, exit := profiles(t, "check", t.TempDir()); exit != cli.Usage || !strings.Contains(stderr, "has no profile") {
 		t.Errorf("exit %d, %s", exit, stderr)
 	}
 	for _, name := range []string{bad, second, taken, unreadable} {

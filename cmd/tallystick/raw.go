@@ -17,13 +17,53 @@ import (
 
 // lineFlags name a line on the command line instead of in a site file.
 type lineFlags struct {
-	port, tcp, settings string
+	port, tcp, settings, rs485 string
 }
 
 func (f *lineFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.port, "port", "", "serial port: /dev/ttyUSB0")
 	c.Flags().StringVar(&f.tcp, "tcp", "", "serial server or meter with a network socket: HOST:PORT")
 	c.Flags().StringVar(&f.settings, "serial", configs.DefaultSettings, "settings of the port")
+	addRS485(c, &f.rs485)
+}
+
+func addRS485(c *cobra.Command, level *string) {
+	c.Flags().StringVar(level, "rs485", "", "the kernel switches the direction of the port; its RTS while sending, high or low, as the box's manual says")
+}
+
+// switching is what --rs485 asks for: nil where it is not given.
+func switching(level string) (*line.RS485, error) {
+	switch configs.Level(level) {
+	case "":
+		return nil, nil
+	case configs.High, configs.Low:
+		return &line.RS485{RTSOnSend: configs.Level(level) == configs.High}, nil
+	}
+	return nil, &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("--rs485: expected high or low, found %q", level), Hint: "the box's manual says which; leave it out where the adapter switches by itself"}
+}
+
+// lineFault puts a fault of a line no site file speaks of into a message for
+// people. An error of another kind is returned as it is.
+func lineFault(err error) error {
+	if open, ok := errors.AsType[*line.OpenError](err); ok {
+		e := portFault(&configs.Line{}, open)
+		e.Text = open.Error()
+		switch open.Reason {
+		case line.Missing:
+			e.Hint = "plug the adapter in, or name one of the ports listed"
+		case line.Busy:
+			e.Hint = "end the other program; if it is tallystick itself: tallystick service stop"
+		case line.Permission:
+		default:
+			e.Hint = "name a serial port, with settings it supports as --serial"
+		}
+		return e
+	}
+	fault, ok := errors.AsType[*drivers.Fault](err)
+	if !ok || fault.Kind != drivers.Disconnected {
+		return err
+	}
+	return &cli.Error{Exit: cli.Environment, Code: "E-207", Text: fmt.Sprint(fault.Err), Hint: "check the cable of the adapter, or HOST:PORT, power and network of the serial server or meter"}
 }
 
 // line is the line meant. Its tap sees every exchange.
@@ -37,7 +77,11 @@ func (f *lineFlags) line(tap func(drivers.Frame)) (*line.Line, error) {
 		if err != nil {
 			return nil, cli.UsageError("--serial: %v", err)
 		}
-		cfg.Serial = &line.Serial{Path: f.port, Settings: s}
+		rs485, err := switching(f.rs485)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Serial = &line.Serial{Path: f.port, Settings: s, RS485: rs485}
 	}
 	return line.New(cfg), nil
 }
@@ -56,13 +100,13 @@ same port meanwhile.
 
 ` + cli.ExitCodes,
 		Example: "  tallystick raw --port /dev/ttyUSB0 --protocol modbus-rtu 01 04 00 00 00 02 71 CB",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    someHex,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			codec, err := codecOf(protocol)
 			if err != nil {
 				return err
 			}
-			request, err := parseHex(args)
+			request, err := codec.parse(args)
 			if err != nil {
 				return err
 			}
@@ -85,12 +129,15 @@ same port meanwhile.
 	return c
 }
 
-// mayBeSent refuses everything that is not a whole request to read.
+// mayBeSent refuses everything that is not one whole request to read and
+// nothing but that: what stands behind it would be sent as well.
 func (c codec) mayBeSent(request []byte) error {
 	d := c.describe(request)
 	switch {
 	case !d.Valid:
 		return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("this is no %s frame: %s", c.protocol, d.Reason), Hint: "nothing was sent; compare the bytes with: tallystick decode"}
+	case d.Behind > 0:
+		return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%d bytes stand behind the request: %s", d.Behind, d.Text), Hint: "nothing was sent; send one request at a time"}
 	case d.Direction != "request" || d.Write || !slices.Contains(c.reads, d.Control) || d.Skipped > 0:
 		return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("this is no request to read: %s", d.Text), Hint: "nothing was sent; this program only reads meters"}
 	}
@@ -115,7 +162,7 @@ func (a *app) raw(cmd *cobra.Command, c codec, bus *line.Line, request []byte, r
 		if fault.Kind == drivers.Timeout {
 			return &cli.Error{Exit: cli.Fault, Code: "E-204", Text: fmt.Sprintf("no byte came back: %v", fault), Hint: "check the address in the request, --serial, the wires and the power of the meter; tallystick scan tries the usual settings"}
 		}
-		return err
+		return lineFault(err)
 	}
 	fmt.Fprintf(a.stderr, "> % X\n< % X\n", request, *reply)
 	d := c.describe(*reply)

@@ -164,15 +164,20 @@ func (r *reader) meter(name string) *configs.Meter {
 	return nil
 }
 
-// watch shows round after round until ctx ends, drawing over the one before.
+// watch shows round after round until ctx ends: on a terminal each over the one
+// before, elsewhere each under the time it was read.
 func (r *reader) watch(ctx context.Context, out io.Writer, show func(io.Writer, []polled) error, every time.Duration, json bool) error {
 	for {
 		polls := r.round(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !json {
+		switch {
+		case json:
+		case isTerminal(out):
 			fmt.Fprint(out, "\x1b[H\x1b[2J")
+		default:
+			fmt.Fprintln(out, time.Now().Format(time.DateTime))
 		}
 		for i := range polls {
 			if err := show(out, polls[i]); err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -72,6 +74,10 @@ func (a *app) agent(ctx context.Context, log *slog.Logger, lastGood string, decl
 	}
 	warnOfConsents(site, logTo(log))
 	fmt.Fprintf(a.stderr, "%s, log %s\n%s\n", siteName(site), ag.LogID(), summary(site))
+	if _, chosen := os.LookupEnv("GOGC"); !chosen {
+		// On a small box memory is dearer than one more collection a minute.
+		debug.SetGCPercent(50)
+	}
 	if err := ag.Run(ctx); err != nil {
 		return &historyError{Dir: dir, Err: err}
 	}

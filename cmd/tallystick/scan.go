@@ -14,13 +14,14 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/cmd/internal/scan"
+	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/line"
 	"github.com/tallystick/tallystick/drivers/profile"
 )
 
 func newScanCommand(a *app) *cobra.Command {
-	var tcp, dir string
+	var tcp, dir, rs485 string
 	var first, last int
 	var settings []string
 	c := &cobra.Command{
@@ -29,8 +30,8 @@ func newScanCommand(a *app) *cobra.Command {
 		Long: `Tries the usual settings, Modbus unit numbers, and the wildcard addresses of
 DL/T 645 and CJ/T 188, likely ones first, and prints lines: and meters: for a site
 file on stdout. It only reads. A model is named only when two independent checks
-speak for it. Ctrl-C stops it and prints what was found until then. Without PORT
-it lists the ports of this machine, opening none.
+speak for it. Ctrl-C stops it and prints what was found until then, as does a port
+that is pulled out. Without PORT it lists the ports of this machine, opening none.
 
 The agent, and every other program, must leave the port alone meanwhile.
 
@@ -66,6 +67,9 @@ The agent, and every other program, must leave the port alone meanwhile.
 			if tcp == "" {
 				cfg.Serial = true
 				place.Serial = &line.Serial{Path: args[0], Settings: cfg.Settings[0]}
+				if place.Serial.RS485, err = switching(rs485); err != nil {
+					return err
+				}
 			}
 			bus := line.New(place)
 			defer bus.Close()
@@ -77,6 +81,7 @@ The agent, and every other program, must leave the port alone meanwhile.
 	c.Flags().IntVar(&first, "first", 1, "first Modbus unit number to try")
 	c.Flags().IntVar(&last, "last", 32, "last Modbus unit number to try")
 	c.Flags().StringArrayVar(&settings, "serial", nil, "settings to try, likely ones first (repeatable); default the eight usual ones")
+	addRS485(c, &rs485)
 	c.Flags().StringVar(&dir, "profiles", "", "directory of further device profiles")
 	c.Flags().BoolVar(&a.json, "json", false, "one JSON object a device on stdout instead of a site file")
 	return c
@@ -106,11 +111,8 @@ func (a *app) scan(cmd *cobra.Command, cfg scan.Config, place line.Config) error
 		show.where = place.Serial.Path
 	}
 	cfg.Found, cfg.Progress = show.found, show.progress
-	hits, err := scan.Run(cmd.Context(), cfg)
+	hits, stopped := scan.Run(cmd.Context(), cfg)
 	show.clear()
-	if err != nil {
-		return err
-	}
 	if a.json {
 		enc := json.NewEncoder(cmd.OutOrStdout())
 		for _, h := range hits {
@@ -126,6 +128,9 @@ func (a *app) scan(cmd *cobra.Command, cfg scan.Config, place line.Config) error
 		if _, err := io.WriteString(cmd.OutOrStdout(), scanSection(place, cfg.Library, hits)); err != nil {
 			return err
 		}
+	}
+	if stopped != nil {
+		return lineFault(stopped)
 	}
 	if len(hits) == 0 {
 		return &cli.Error{Exit: cli.Fault, Code: "E-211", Text: fmt.Sprintf("nothing on %s answers at any of the settings tried", show.where),
@@ -153,7 +158,15 @@ func scanSection(place line.Config, lib *profile.Library, hits []scan.Hit) strin
 	if place.Serial == nil {
 		fmt.Fprintf(&b, "  - {name: line-1, tcp: %q}\n", place.TCP)
 	} else {
-		fmt.Fprintf(&b, "  - {name: line-1, port: %s, serial: %v}\n", place.Serial.Path, own)
+		rs485 := ""
+		if r := place.Serial.RS485; r != nil {
+			level := configs.Low
+			if r.RTSOnSend {
+				level = configs.High
+			}
+			rs485 = fmt.Sprintf(", rs485: {rts_on_send: %s}", level)
+		}
+		fmt.Fprintf(&b, "  - {name: line-1, port: %s, serial: %v%s}\n", place.Serial.Path, own, rs485)
 	}
 	b.WriteString("meters:\n")
 	for i, h := range hits {

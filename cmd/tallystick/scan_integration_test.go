@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // Eight meters of four protocols with six settings on one pseudo-terminal, at
@@ -20,11 +21,11 @@ import (
 func TestIntegrationScanFindsEverything(t *testing.T) {
 	dir := t.TempDir()
 	port := filepath.Join(dir, "bus")
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	bus, placed, err := sim.Mixed(port, sim.RTU, sim.ShiftPattern(1, time.Now()), clock, nil)
+	bus, placed, err := sim.Mixed(port, sim.RTU, plant.ShiftPattern(1, time.Now()), clock, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,10 +4,16 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"io"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/tallystick/tallystick/cmd/internal/scan"
+	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/line"
 	"github.com/tallystick/tallystick/drivers/sim"
 )
 
@@ -45,5 +51,121 @@ tallystick: hint: swap the wires A and B, check that the meters have power and t
 `)
 	if code != 1 || out.Len() != 0 {
 		t.Errorf("exit %d, stdout %q", code, out.String())
+	}
+}
+
+// What was found is printed also where the line goes away before the end.
+func TestScanOfALineThatGoesAway(t *testing.T) {
+	t.Parallel()
+	behind, _ := meters(t, sim.RTUOverTCP, "127.0.0.1:0", 1)
+	server, err := net.Listen("tcp", "127.0.0.1:0") // the serial server, which somebody pulls out
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	pulled, pull := context.WithCancel(t.Context())
+	go func() {
+		for {
+			client, err := server.Accept()
+			if err != nil {
+				return
+			}
+			meter, err := net.Dial("tcp", behind)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			context.AfterFunc(pulled, func() { server.Close(); client.Close(); meter.Close() })
+			go func() { _, _ = io.Copy(meter, client) }()
+			go func() { _, _ = io.Copy(client, meter) }()
+		}
+	}()
+	var out, errs bytes.Buffer
+	seen := writerFunc(func(b []byte) (int, error) {
+		if bytes.ContainsRune(b, '●') {
+			pull()
+		}
+		return errs.Write(b)
+	})
+	code := run(t.Context(), []string{"scan", "--tcp", server.Addr().String()}, &out, seen)
+	if code != 3 || !strings.Contains(errs.String(), "tallystick: error: E-207 ") || !strings.Contains(errs.String(), "tallystick: hint: ") {
+		t.Errorf("exit %d: %s", code, errs.String())
+	}
+	if !strings.Contains(out.String(), `address: "1", profile: eastron-sdm630`) {
+		t.Errorf("what was found is lost: %q", out.String())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// A line that is named on the command line has its faults said as one of a
+// site file has.
+func TestFaultsOfANamedLine(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := taken.Addr().String()
+	taken.Close()
+	missing, file := filepath.Join(t.TempDir(), "ttyUSB9"), put(t, filepath.Join(t.TempDir(), "file"), "no port")
+	request := []string{"01", "04", "00", "00", "00", "02", "71", "CB"}
+	for _, c := range []struct {
+		args       []string
+		exit       int
+		text, hint string
+	}{
+		{[]string{"scan", missing}, 3, "E-201 port " + missing + " does not exist", "name one of the ports listed"},
+		{append([]string{"raw", "--port", missing}, request...), 3, "E-201 port " + missing + " does not exist", "name one of the ports listed"},
+		{[]string{"scan", file}, 3, "E-209 port " + file, "--serial"},
+		{[]string{"scan", "--tcp", nobody}, 3, "E-207 line scan: connect to " + nobody + ": connection refused", "serial server"},
+		{append([]string{"raw", "--tcp", nobody}, request...), 3, "E-207 line " + nobody + ": connect to " + nobody + ": connection refused", "serial server"},
+		{append([]string{"raw", "--port", missing, "--rs485", "up"}, request...), 2, `--rs485: expected high or low, found "up"`, "manual"},
+		{[]string{"scan", missing, "--rs485", "up"}, 2, `--rs485: expected high or low, found "up"`, "manual"},
+		{append([]string{"decode"}, request...), 2, "--protocol is missing", "modbus-rtu, "},
+		{[]string{"decode", "-p", "modbus-rtu"}, 2, "HEX is missing", "01 03"},
+		{[]string{"raw", "--port", missing}, 2, "HEX is missing", "01 03"},
+	} {
+		var out, errs bytes.Buffer
+		code := run(t.Context(), c.args, &out, &errs)
+		text, hint, _ := strings.Cut(errs.String()[max(0, strings.Index(errs.String(), "tallystick: error: ")):], "\ntallystick: hint: ")
+		if code != c.exit || !strings.Contains(text, c.text) || !strings.Contains(hint, c.hint) {
+			t.Errorf("%v: exit %d\n%s", c.args, code, errs.String())
+		}
+	}
+}
+
+// The port's direction stands in what scan prints as it was asked for.
+func TestScanSectionKeepsRS485(t *testing.T) {
+	rs485, err := switching("low")
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}
+	got := scanSection(line.Config{Serial: &line.Serial{Path: "/dev/ttyS1", RS485: rs485}}, nil, []scan.Hit{{Protocol: "modbus-rtu", Address: "7", Settings: settings}})
+	if want := "  - {name: line-1, port: /dev/ttyS1, serial: 9600 8N1, rs485: {rts_on_send: low}}\n"; !strings.Contains(got, want) {
+		t.Errorf("%q is missing in\n%s", want, got)
+	}
+}
+
+// What is watched into a file has no control characters in it.
+func TestWatchIntoAFile(t *testing.T) {
+	t.Parallel()
+	address, _ := meters(t, sim.RTUOverTCP, "127.0.0.1:0", 1)
+	_, path := site(t, "site: {name: plant}\nbuffer: {directory: DIR/box}\nlines:\n  - {name: a, tcp: \""+address+"\"}\nmeters:\n  - {name: m, line: a, protocol: modbus-rtu, address: 1, profile: eastron-sdm630}\n")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var out, errs bytes.Buffer
+	watched := writerFunc(func(b []byte) (int, error) {
+		if bytes.Contains(b, []byte("energy_import ")) && bytes.Count(out.Bytes(), []byte("energy_import ")) > 0 {
+			stop()
+		}
+		return out.Write(b)
+	})
+	code := run(ctx, []string{"read", "--watch", "--every", "1ms", "--config", path}, watched, &errs)
+	if code != 0 || strings.Contains(out.String(), "\x1b") || !strings.Contains(out.String(), "energy_import ") {
+		t.Errorf("exit %d: %q %s", code, out.String(), errs.String())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,8 +112,10 @@ func serviceError(what string, err error) error {
 	}
 	e := &cli.Error{Exit: cli.Environment, Code: "E-601", Text: fmt.Sprintf("%s service: %v", what, err)}
 	switch {
-	case os.Geteuid() != 0:
+	case os.Geteuid() > 0:
 		e.Hint = "service commands need root: sudo tallystick service " + what
+	case errors.Is(err, fs.ErrPermission): // Windows, where nobody has a number
+		e.Hint = "service commands need an administrator: open the command prompt with Run as administrator, then: tallystick service " + what
 	case errors.Is(err, service.ErrNoServiceSystemDetected):
 		e.Hint = "no service manager found; run it yourself: tallystick run"
 	}
@@ -140,7 +143,11 @@ func serviceConfig(config, directory string) (*service.Config, error) {
 		DisplayName: "Tallystick",
 		Description: serviceSummary,
 		Arguments:   []string{"run", "--config", path, "--last-good", directory},
-		Option:      service.KeyValue{"SystemdScript": packaging.SystemdUnit()},
+		Option: service.KeyValue{
+			"SystemdScript": packaging.SystemdUnit(),
+			// What the unit says for systemd, for Windows.
+			"OnFailure": "restart", "OnFailureDelayDuration": "5s",
+		},
 	}, nil
 }
 

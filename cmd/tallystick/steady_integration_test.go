@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 )
 
 // BenchmarkSteadyState measures the agent as users run it: 50 meters with 20
@@ -111,7 +112,7 @@ func windowBytes(b *testing.B, path string) (n int) {
 		b.Fatal(err)
 	}
 	defer f.Close()
-	r, err := evidence.NewBundleReader(f)
+	r, err := bundle.NewReader(f)
 	if err != nil {
 		b.Fatal(err)
 	}

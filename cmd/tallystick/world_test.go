@@ -22,6 +22,8 @@ import (
 
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // text is what a command has printed so far.
@@ -188,23 +190,20 @@ func put(t *testing.T, path, content string) string {
 }
 
 // meters opens a line with simulated SDM630 meters at the units and runs it.
-func meters(t *testing.T, kind sim.Kind, address string, units ...byte) (string, sim.Units) {
+func meters(t *testing.T, kind sim.Kind, address string, units ...byte) (string, meter.Units) {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get("eastron-sdm630")
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	us := sim.Units{}
+	us := meter.Units{}
 	for _, u := range units {
-		m, err := sim.New(sim.Config{Name: "m" + strconv.Itoa(int(u)), Load: sim.ShiftPattern(1, time.Now()), Clock: clock, Seed: uint64(u)}.WithProfile(p))
+		m, err := meter.NewModbus(meter.Config{Name: "m" + strconv.Itoa(int(u)), Load: plant.ShiftPattern(1, time.Now()), Clock: clock, Seed: uint64(u)}.WithProfile(p))
 		if err != nil {
 			t.Fatal(err)
 		}

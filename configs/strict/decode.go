@@ -19,6 +19,7 @@ type decoder struct {
 	faults   []Fault
 	unlisted int // faults beyond MaxFaults
 	aliases  int // values passed over because check has reported them
+	fields   map[reflect.Type][]field
 }
 
 // found counts what was wrong so far.
@@ -186,7 +187,7 @@ func (d *decoder) group(p place, v reflect.Value) bool {
 	if p.node.Kind != yaml.MappingNode {
 		return d.mismatch(p, v.Type(), "")
 	}
-	fields := fieldsOf(v.Type())
+	fields := d.fieldsOf(v.Type())
 	seen := make(map[string]bool, len(fields))
 	meant := make(map[string]bool) // by an unknown key: a typo is one fault, not two
 	for i := 0; i+1 < len(p.node.Content); i += 2 {
@@ -374,13 +375,17 @@ type field struct {
 	required bool
 }
 
-func fieldsOf(t reflect.Type) []field {
-	var fs []field
+func (d *decoder) fieldsOf(t reflect.Type) []field {
+	fs, known := d.fields[t]
+	if known {
+		return fs
+	}
 	for _, f := range reflect.VisibleFields(t) {
 		if name := f.Tag.Get("yaml"); f.IsExported() && !f.Anonymous && name != "" && name != "-" {
 			fs = append(fs, field{name, f.Index, f.Tag.Get("required") == "true"})
 		}
 	}
+	d.fields[t] = fs
 	return fs
 }
 

@@ -114,7 +114,7 @@ func Decode(file string, data []byte, dst any) []Fault {
 // their meaning. The positions belong to the variables dst points at, not to
 // copies of them, and are never nil.
 func DecodeAt(file string, data []byte, dst any) (*Positions, []Fault) {
-	d := &decoder{Positions: Positions{file: file, at: make(map[any]Pos), marred: make(map[any]bool)}}
+	d := &decoder{Positions: Positions{file: file, at: make(map[any]Pos), marred: make(map[any]bool)}, fields: make(map[reflect.Type][]field)}
 	if root := d.parse(data); root != nil {
 		d.check(root, 0)
 		d.value(place{node: root}, reflect.ValueOf(dst).Elem())

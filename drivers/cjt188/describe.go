@@ -52,8 +52,8 @@ func Describe(b []byte) drivers.Description {
 	default:
 		d.Valid = true
 		describe(&d, parse(b[:size]))
-		if more := len(b) - size; more > 0 {
-			d.Text += fmt.Sprintf("; %d bytes follow", more)
+		if d.Behind = len(b) - size; d.Behind > 0 {
+			d.Text += fmt.Sprintf("; %d bytes follow", d.Behind)
 		}
 		return d
 	}
@@ -103,8 +103,12 @@ func describe(d *drivers.Description, f frame) {
 	}
 }
 
-// values are those of a reply.
+// values are those of a reply. A number whose unit is not in the table has
+// none.
 func values(f frame, di uint16) (list []drivers.DescribedValue) {
+	if f.function() == readAddress {
+		return []drivers.DescribedValue{{Quantity: "address", Value: f.address.String()}}
+	}
 	if di == valve && len(f.payload()) == 2 {
 		return []drivers.DescribedValue{{Quantity: "status", Value: fmt.Sprintf("% X", f.payload())}}
 	}
@@ -124,7 +128,11 @@ func values(f frame, di uint16) (list []drivers.DescribedValue) {
 		case "status":
 			v.Value = fmt.Sprintf("% X", digits)
 		default:
-			if n, u, ok := r.value(i, false); ok {
+			n, u, ok := r.value(i, false)
+			if coef, decimal := bcd(digits); !ok && decimal {
+				n, ok = drivers.Decimal{Coef: coef, Exp: -s.decimals}, true
+			}
+			if ok {
 				v.Value, v.Unit = n.String(), u.name
 				if s.of == volume && (u.of == energy || u.of == joule) { // not a meter of water or gas
 					v.Quantity = strings.Replace(v.Quantity, "volume", energyOf(f.meter), 1)

@@ -3,7 +3,6 @@ package cjt188
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/tallystick/tallystick/drivers"
 )
@@ -56,8 +55,9 @@ func (c control) String() string {
 	return fmt.Sprintf("control code %02X", byte(c))
 }
 
-// writes reports whether the code changes something in the meter.
-func (c control) writes() bool { return c == 0x04 || c == 0x15 || c == 0x16 || c == 0x2A }
+// writes reports whether the code changes something in the meter. One of a
+// vendor's own counts as such: nobody knows what it does.
+func (c control) writes() bool { return c != readData && c != readAddress && c != 0x09 }
 
 // address is as on the wire.
 type address [7]byte
@@ -467,21 +467,23 @@ func bcd(b []byte) (v int64, ok bool) {
 }
 
 // clock is the time in ss mm hh DD MM YY CC as RFC 3339 without zone, or ""
-// where it is none.
+// where it is none. Some meters send all seven bytes the other way round, some
+// only the year; an order counts if it makes a time of this century.
 func clock(b []byte) string {
-	var d [7]int
-	for i := range d {
-		v, ok := bcd(b[i : i+1])
-		if !ok {
-			return ""
+	for _, order := range [...][7]int{{0, 1, 2, 3, 4, 5, 6}, {6, 5, 4, 3, 2, 1, 0}, {0, 1, 2, 3, 4, 6, 5}} {
+		var d [7]int
+		sound := true
+		for i, at := range order {
+			v, ok := bcd(b[at : at+1])
+			d[i], sound = int(v), sound && ok
 		}
-		d[i] = int(v)
+		year := 100*d[6] + d[5]
+		if !sound || d[6] != 20 || d[0] > 59 || d[1] > 59 || d[2] > 23 || d[4] < 1 || d[4] > 12 || d[3] < 1 || d[3] > days(year, d[4]) {
+			continue
+		}
+		return fmt.Sprintf("%04d-%02d-%02dT%02d:%02d:%02d", year, d[4], d[3], d[2], d[1], d[0])
 	}
-	year := 100*d[6] + d[5]
-	if d[0] > 59 || d[1] > 59 || d[2] > 23 || d[4] < 1 || d[4] > 12 || d[3] < 1 || d[3] > days(year, d[4]) {
-		return ""
-	}
-	return fmt.Sprintf("%04d-%02d-%02dT%02d:%02d:%02d", year, d[4], d[3], d[2], d[1], d[0])
+	return ""
 }
 
 func days(year, month int) int {
@@ -497,7 +499,8 @@ func days(year, month int) int {
 	return 31
 }
 
-// meterType is the type byte in words.
+// meterType is the type byte in words: 10 to 19 count water, 20 to 29 heat, 30
+// to 39 gas (CJ/T 188-2004 table 2).
 func meterType(t byte) string {
 	switch t {
 	case 0x10:
@@ -519,5 +522,14 @@ func meterType(t byte) string {
 	case anyMeter:
 		return "meter of any type"
 	}
-	return "meter of type " + strconv.FormatUint(uint64(t), 16)
+	kind := "meter"
+	switch t >> 4 {
+	case 1:
+		kind = "water meter"
+	case 2:
+		kind = "heat meter"
+	case 3:
+		kind = "gas meter"
+	}
+	return fmt.Sprintf("%s of type %02X", kind, t)
 }

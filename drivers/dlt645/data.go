@@ -69,6 +69,7 @@ const (
 	factor   layout = "SX.XXX"
 	hundred  layout = "XX.XX"
 	counter  layout = "XXXXXX"
+	moment6  layout = "YYMMDDhhmmss"
 )
 
 // content is what the standard says stands behind an identifier. Where repeat
@@ -272,17 +273,33 @@ func events2007(id uint32) []part {
 	case 0x03110000:
 		return []part{{"power_off", "", counter}}
 	}
-	if id>>16 != 0x0330 || byte(id) != 0 {
+	n := byte(id) // the count is 0, the last such event 1
+	if id>>8 == 0x031100 && n >= 1 && n <= 10 {
+		return []part{{fmt.Sprintf("power_off_%d_at", n), "", moment6}, {fmt.Sprintf("power_off_%d_end", n), "", moment6}}
+	}
+	if id>>16 != 0x0330 || n > 10 {
 		return nil
 	}
+	kind := byte(id >> 8)
 	name := map[byte]string{
 		0x00: "programmed", 0x01: "meter_cleared", 0x02: "demand_cleared", 0x03: "events_cleared", 0x04: "clock_set",
 		0x0D: "cover_opened", 0x0E: "terminal_cover_opened",
-	}[byte(id>>8)]
-	if name == "" {
+	}[kind]
+	switch {
+	case name == "":
 		return nil
+	case n == 0:
+		return []part{{name, "", counter}}
 	}
-	return []part{{name, "", counter}}
+	name += fmt.Sprintf("_%d", n)
+	operator := part{name + "_operator", "", "N8"}
+	switch kind {
+	case 0x04:
+		return []part{operator, {name + "_from", "", moment6}, {name + "_to", "", moment6}}
+	case 0x0D, 0x0E: // and the energies before and after
+		return []part{{name + "_at", "", moment6}, {name + "_end", "", moment6}}
+	}
+	return []part{{name + "_at", "", moment6}, operator}
 }
 
 func parameters2007(id uint32) []part {
@@ -297,6 +314,10 @@ func parameters2007(id uint32) []part {
 		return []part{{"demand_period", "min", "XX"}}
 	case 0x04000104:
 		return []part{{"demand_slide", "min", "XX"}}
+	case 0x04000306:
+		return []part{{"current_ratio", "", counter}}
+	case 0x04000307:
+		return []part{{"voltage_ratio", "", counter}}
 	case 0x04000401:
 		return []part{{"address", "", "N12"}}
 	case 0x04000402:
@@ -363,21 +384,23 @@ func frozen2007(kind, which, n byte) ([]part, bool) {
 // content1997 is the table of DL/T 645-1997. An F as last digit is a block.
 func content1997(id uint32) (parts []part, repeat bool) {
 	high, which := id>>4, byte(id&0xF)
-	period := map[uint32]string{0x0: "", 0x4: "_month_1", 0x8: "_month_2"}
-	if p, ok := period[id>>8&0xC]; ok && id>>12 == 0x9 && id>>8&3 <= 1 && (id>>4&0xF == 1 || id>>4&0xF == 2) {
-		name, unit := "energy", "kWh"
-		if id>>8&1 == 1 {
-			name, unit = "reactive", "kvarh"
+	if name, unit, ok := counted1997(id); ok {
+		of := part{"", unit, energy}
+		switch id >> 12 {
+		case 0xA:
+			of.unit, of.layout = strings.TrimSuffix(unit, "h"), "XX.XXXX"
+		case 0xB:
+			of.unit, of.layout = "", "MMDDhhmm"
 		}
-		name += map[uint32]string{1: "_import", 2: "_export"}[id>>4&0xF]
-		if which != 0xF {
-			return []part{{name + tariff(which) + p, unit, energy}}, false
+		tariffs := []byte{which}
+		if which == 0xF {
+			tariffs = []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}
 		}
-		parts = []part{{name + p, unit, energy}}
-		for t := byte(1); t <= 14; t++ {
-			parts = append(parts, part{name + tariff(t) + p, unit, energy})
+		for _, t := range tariffs {
+			of.quantity = name(t)
+			parts = append(parts, of)
 		}
-		return parts, true
+		return parts, which == 0xF
 	}
 	one := func(quantity, unit string, l layout) ([]part, bool) { return []part{{quantity, unit, l}}, false }
 	phased := func(quantity, unit string, l layout, first byte) ([]part, bool) {
@@ -393,12 +416,6 @@ func content1997(id uint32) (parts []part, repeat bool) {
 		return one(quantity+phases[which], unit, l)
 	}
 	switch high {
-	case 0xA01:
-		return one("max_demand_import"+tariff(which), "kW", "XX.XXXX")
-	case 0xA02:
-		return one("max_demand_export"+tariff(which), "kW", "XX.XXXX")
-	case 0xB01:
-		return one("max_demand_import"+tariff(which)+"_at", "", "MMDDhhmm")
 	case 0xB31:
 		return phased("phase_loss", "", "XXXX", 0)
 	case 0xB32:
@@ -443,6 +460,39 @@ func content1997(id uint32) (parts []part, repeat bool) {
 		return one("asset_code", "", "N12")
 	}
 	return nil, false
+}
+
+// counted1997 are the identifiers of energy (9), maximum demand (A) and when
+// that was (B): in their second digit the month before in steps of 4, and
+// whether reactive; in their third the direction or the quadrant, I IV II III.
+func counted1997(id uint32) (name func(tariff byte) string, unit string, ok bool) {
+	group, second, third := id>>12, id>>8&0xF, id>>4&0xF
+	if group < 0x9 || group > 0xB || second&2 != 0 || second > 0x9 {
+		return nil, "", false
+	}
+	kind, unit := "energy", "kWh"
+	if second&1 == 1 {
+		kind, unit = "reactive", "kvarh"
+	}
+	switch {
+	case third == 1:
+		kind += "_import"
+	case third == 2:
+		kind += "_export"
+	case third >= 3 && third <= 6 && second&1 == 1:
+		kind += [...]string{"_q1", "_q4", "_q2", "_q3"}[third-3]
+	default:
+		return nil, "", false
+	}
+	after := ""
+	if group != 0x9 {
+		kind = "max_demand_" + strings.TrimPrefix(kind, "energy_")
+	}
+	if group == 0xB {
+		after = "_at"
+	}
+	period := months(byte(second >> 2))
+	return func(t byte) string { return kind + tariff(t) + period + after }, unit, true
 }
 
 // blockOf is the block that holds id, and as which part.

@@ -55,8 +55,8 @@ func Describe(v Version, b []byte) drivers.Description {
 	default:
 		d.Valid = true
 		v.describe(&d, parse(b[:size]))
-		if more := len(b) - size; more > 0 {
-			d.Text += fmt.Sprintf("; %d bytes follow", more)
+		if d.Behind = len(b) - size; d.Behind > 0 {
+			d.Text += fmt.Sprintf("; %d bytes follow", d.Behind)
 		}
 		return d
 	}
@@ -82,16 +82,20 @@ func (v Version) describe(d *drivers.Description, f frame) {
 		content = f.data[v.idBytes():]
 	}
 	meter := "meter " + d.Address
-	if f.address == wildcard {
+	switch f.address {
+	case wildcard:
 		meter = "any meter"
+	case everybody:
+		meter = "all meters"
 	}
 	var words []string
 	switch {
 	case !f.reply():
 		d.Text = meter + ", " + subject
-		if len(content) > 0 {
-			words = append(words, raw(content))
+		if f.function() == relay2007 && v == V2007 && len(content) > 8 {
+			words = append(words, relayCommand(content[8]-offset))
 		}
+		words = append(words, put(d, v.commanded(f, id, content))...)
 	case f.refusal():
 		d.Error = &drivers.Refusal{Code: "00", Text: refusal(0)}
 		if len(f.data) > 0 {
@@ -102,18 +106,7 @@ func (v Version) describe(d *drivers.Description, f frame) {
 		words = append(words, d.Error.Text)
 	default:
 		d.Text = meter + " replies: " + subject
-		var rest []byte
-		d.Values, rest = v.values(f, id, identified, content)
-		for _, value := range d.Values {
-			said := "no value"
-			if value.Value != "" {
-				said = strings.TrimSpace(value.Value + " " + value.Unit)
-			}
-			words = append(words, value.Quantity+" "+said)
-		}
-		if len(rest) > 0 {
-			words = append(words, raw(rest))
-		}
+		words = append(words, put(d, v.values(f, id, identified, content))...)
 	}
 	if f.more() {
 		words = append(words, "more follows")
@@ -123,39 +116,101 @@ func (v Version) describe(d *drivers.Description, f frame) {
 	}
 }
 
-// values are those of a reply, and what of its content has no place in them: a
-// vendor's own bytes, a sequence number, data of an identifier not known here.
-func (v Version) values(f frame, id uint32, identified bool, content []byte) (list []drivers.DescribedValue, rest []byte) {
-	add := func(p part, b []byte) {
-		text := p.layout.text(b)
-		list = append(list, drivers.DescribedValue{Quantity: p.quantity, Value: text, Unit: p.unit})
-		if p.layout == "YYMMDDWW" && text != "" {
-			list = append(list, drivers.DescribedValue{Quantity: "weekday", Value: layout("N2").text(b)})
+// found is what the data of a frame say, and what of them has no place in the
+// values: a password, a vendor's own bytes, a sequence number, data of an
+// identifier not known here.
+type found struct {
+	values []drivers.DescribedValue
+	rest   []byte
+}
+
+// put takes what was found into d and returns it in words.
+func put(d *drivers.Description, f found) (words []string) {
+	d.Values = f.values
+	for _, value := range d.Values {
+		said := "no value"
+		if value.Value != "" {
+			said = strings.TrimSpace(value.Value + " " + value.Unit)
 		}
+		words = append(words, value.Quantity+" "+said)
 	}
-	switch {
-	case v == V2007 && f.function() == readAddress2007:
-		if len(content) < 6 {
-			return nil, content
-		}
-		add(part{"address", "", "N12"}, content)
-		return list, content[6:]
-	case !identified || f.function() != readData2007 && f.function() != readData1997:
-		return nil, content
+	if len(f.rest) > 0 {
+		words = append(words, raw(f.rest))
 	}
-	parts, _ := v.content(id)
-	if f.more() || len(parts) == 0 {
-		return nil, content
-	}
+	return words
+}
+
+// take reads the parts there are bytes for. The bytes of one that is cut off,
+// in a reply of several frames, are left.
+func take(parts []part, b []byte) (f found) {
+	f.rest = b
 	for _, p := range parts {
 		n := p.layout.bytes()
-		if len(content) < n {
+		if len(f.rest) < n {
 			break
 		}
-		add(p, content[:n])
-		content = content[n:]
+		text := p.layout.text(f.rest[:n])
+		f.values = append(f.values, drivers.DescribedValue{Quantity: p.quantity, Value: text, Unit: p.unit})
+		if p.layout == "YYMMDDWW" && text != "" {
+			f.values = append(f.values, drivers.DescribedValue{Quantity: "weekday", Value: layout("N2").text(f.rest[:n])})
+		}
+		f.rest = f.rest[n:]
 	}
-	return list, content
+	return f
+}
+
+var addressPart = []part{{"address", "", "N12"}}
+
+// values are those of a reply.
+func (v Version) values(f frame, id uint32, identified bool, content []byte) found {
+	switch {
+	case v == V2007 && f.function() == readAddress2007:
+		return take(addressPart, content)
+	case !identified || f.function() != readData2007 && f.function() != readData1997:
+		return found{rest: content}
+	}
+	parts, _ := v.content(id)
+	return take(parts, content)
+}
+
+// commanded are the values of a request: those it would set.
+func (v Version) commanded(f frame, id uint32, content []byte) found {
+	secret := 8 // 2007: password, its level, operator's code
+	if v == V1997 {
+		secret = 4
+	}
+	switch c := f.function(); {
+	case c == setTime && len(content) == 6:
+		return take([]part{{"clock", "", moment6}}, content)
+	case c == writeAddress2007 && v == V2007, c == writeAddress1997 && v == V1997:
+		return take(addressPart, content)
+	case c == write2007 && v == V2007 && len(content) > secret, c == write1997 && v == V1997 && len(content) > secret:
+		parts, _ := v.content(id)
+		return take(parts, content[secret:])
+	}
+	return found{rest: content}
+}
+
+// relayCommand is byte N1 of control code 1C, DL/T 645-2007 section 7.12 with
+// the state grid's additions.
+func relayCommand(n byte) string {
+	switch n {
+	case 0x1A:
+		return "trip"
+	case 0x1B:
+		return "allow closing"
+	case 0x1C:
+		return "close"
+	case 0x2A:
+		return "alarm"
+	case 0x2B:
+		return "end of alarm"
+	case 0x3A:
+		return "keep supplied"
+	case 0x3B:
+		return "end of keeping supplied"
+	}
+	return fmt.Sprintf("command %02X", n)
 }
 
 // raw shows data without the 33H they were sent with.

@@ -27,6 +27,9 @@ func (v Version) String() string {
 	return "dlt645-2007"
 }
 
+// other is the edition v is not.
+func (v Version) other() Version { return V1997 - v }
+
 // idBytes is the length of a data identifier.
 func (v Version) idBytes() int {
 	if v == V1997 {
@@ -69,22 +72,50 @@ const (
 	readMore1997    control = 0x02
 )
 
+// Codes that are decoded and never sent.
+const (
+	setTime control = 0x08 // in both editions
+
+	authenticate2007 control = 0x03
+	write2007        control = 0x14
+	writeAddress2007 control = 0x15
+	password2007     control = 0x18
+	relay2007        control = 0x1C
+
+	repeat1997       control = 0x03
+	write1997        control = 0x04
+	writeAddress1997 control = 0x0A
+)
+
 // words is what a control code asks for, as messages have it, and whether it
-// changes something in the meter.
+// changes something in the meter. A code the edition does not have counts as one
+// that does: nobody knows what a vendor made of it.
 func (v Version) words(c control) (text string, writes bool) {
+	if text, writes = v.standard(c); text != "" {
+		return text, writes
+	}
+	text = fmt.Sprintf("control code %02X", byte(c))
+	if other, _ := v.other().standard(c); other != "" {
+		text += fmt.Sprintf(" (%s in %v)", other, v.other())
+	}
+	return text, true
+}
+
+// standard is words for the codes of the edition, "" for all others.
+func (v Version) standard(c control) (text string, writes bool) {
 	if v == V1997 {
 		switch c {
 		case readData1997:
 			return "read data", false
 		case readMore1997:
 			return "read following data", false
-		case 0x03:
+		case repeat1997:
 			return "repeat", false
-		case 0x04:
+		case write1997:
 			return "write data", true
-		case 0x08:
-			return "set time of all meters", true
-		case 0x0A:
+		case setTime:
+			return "set time", true
+		case writeAddress1997:
 			return "write address", true
 		case 0x0C:
 			return "change speed", true
@@ -93,28 +124,28 @@ func (v Version) words(c control) (text string, writes bool) {
 		case 0x10:
 			return "clear maximum demand", true
 		}
-		return fmt.Sprintf("control code %02X", byte(c)), false
+		return "", false
 	}
 	switch c {
-	case 0x03:
+	case authenticate2007:
 		return "security authentication", true
-	case 0x08:
-		return "set time of all meters", true
+	case setTime:
+		return "set time", true
 	case readData2007:
 		return "read data", false
 	case readMore2007:
 		return "read following data", false
 	case readAddress2007:
 		return "read address", false
-	case 0x14:
+	case write2007:
 		return "write data", true
-	case 0x15:
+	case writeAddress2007:
 		return "write address", true
 	case 0x16:
 		return "freeze", true
 	case 0x17:
 		return "change speed", true
-	case 0x18:
+	case password2007:
 		return "change password", true
 	case 0x19:
 		return "clear maximum demand", true
@@ -122,18 +153,21 @@ func (v Version) words(c control) (text string, writes bool) {
 		return "clear meter", true
 	case 0x1B:
 		return "clear events", true
-	case 0x1C:
+	case relay2007:
 		return "switch relay or alarm", true
 	case 0x1D:
 		return "set output terminal", true
 	}
-	return fmt.Sprintf("control code %02X", byte(c)), false
+	return "", false
 }
 
 // address is as on the wire.
 type address [6]byte
 
-var wildcard = address{wild, wild, wild, wild, wild, wild}
+var (
+	wildcard  = address{wild, wild, wild, wild, wild, wild}
+	everybody = address{0x99, 0x99, 0x99, 0x99, 0x99, 0x99} // obey and do not answer
+)
 
 // parseAddress reads the digits printed on a meter, twelve or less; "a" stands
 // for any digit, in pairs.
@@ -186,13 +220,29 @@ func (f frame) more() bool        { return f.control&more != 0 }
 // id is the data identifier. ok is false where the frame has none.
 func (f frame) id(v Version) (id uint32, ok bool) {
 	n := v.idBytes()
-	if len(f.data) < n || f.refusal() || v == V2007 && f.function() == readAddress2007 {
+	if len(f.data) < n || f.refusal() || !v.identifies(f.function(), f.reply()) {
 		return 0, false
 	}
 	for i := n - 1; i >= 0; i-- {
 		id = id<<8 | uint32(f.data[i]-offset)
 	}
 	return id, true
+}
+
+// identifies reports whether the data of a frame begin with an identifier
+// (DL/T 645-2007 section 7, DL/T 645-1997 section 6). Commands begin with a
+// time, an address, or a password and the operator's code.
+func (v Version) identifies(c control, reply bool) bool {
+	if v == V1997 {
+		return c == readData1997 || c == readMore1997 || c == repeat1997 && reply || c == write1997 && !reply
+	}
+	switch c {
+	case readData2007, readMore2007, authenticate2007:
+		return true
+	case write2007, password2007:
+		return !reply
+	}
+	return false
 }
 
 // fault is what is wrong with the bytes at a 68; sound means nothing is.

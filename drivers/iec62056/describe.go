@@ -3,6 +3,7 @@ package iec62056
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tallystick/tallystick/drivers"
 )
@@ -15,8 +16,9 @@ const shown = 8 // values in Description.Text
 // taken off, and the byte in a reason counts from 0 at the start of b.
 //
 // A value's quantity is the house's name for its OBIS code, or the code
-// without the media 1-n: and 0-0: and the ending *255. Numbers are exact, without leading zeros; a number with a unit
-// that is none is left out.
+// without the media 1-n: and 0-0: and the ending *255. Numbers are exact,
+// without leading zeros; a number with a unit that is none is left out. Times
+// are RFC 3339 without zone where the meter writes them in digits.
 func Describe(b []byte) drivers.Description {
 	d := drivers.Description{Protocol: "iec62056-21"}
 	text := plain(make([]byte, 0, len(b)), b)
@@ -58,8 +60,8 @@ func Describe(b []byte) drivers.Description {
 	}
 	d.Valid = true
 	describe(&d, m)
-	if more := len(b) - at - size; more > 0 {
-		d.Text += fmt.Sprintf("; %d bytes follow", more)
+	if d.Behind = len(b) - at - size; d.Behind > 0 {
+		d.Text += fmt.Sprintf("; %d bytes follow", d.Behind)
 	}
 	return d
 }
@@ -160,12 +162,46 @@ func (s set) described() (v drivers.DescribedValue, ok bool) {
 	if name == "" {
 		v.Quantity = canonical(s.id)
 	}
-	if s.part == 0 && !text && (name != "" || s.unit != "") {
+	if !text && (s.part == 0 && name != "" || s.unit != "") {
 		n, ok := number(s.value)
 		v.Value = n.String()
 		return v, ok
 	}
-	return v, s.value != ""
+	v.Value = moment(name, canonical(s.id), s.value, s.part)
+	return v, v.Value != ""
+}
+
+// moment is a time of a meter's, written as RFC 3339 without zone: its clock,
+// the ends of its billing periods, when a maximum was. A digit before it tells
+// summer from winter. Anything else is returned as it is.
+func moment(name, code, s string, part int) string {
+	code, _, _ = strings.Cut(code, "*") // of a billing period
+	layouts := []string{"060102150405", "0601021504"}
+	switch {
+	case name == "time":
+		layouts = []string{"150405", "15:04:05"}
+	case name == "date":
+		layouts = []string{"060102", "06-01-02"}
+	case code != "0.9.4" && code != "0.1.2" && !(part == 1 && strings.Contains(code, ".6.")):
+		return s
+	}
+	for _, layout := range layouts {
+		digits := s
+		if len(s) == len(layout)+1 && s[0] >= '0' && s[0] <= '3' {
+			digits = s[1:]
+		}
+		t, err := time.Parse(layout, digits)
+		switch {
+		case err != nil:
+		case name == "time":
+			return t.Format(time.TimeOnly)
+		case name == "date":
+			return t.Format(time.DateOnly)
+		default:
+			return t.Format("2006-01-02T15:04:05")
+		}
+	}
+	return s
 }
 
 // quantity is the house's name for an OBIS code, "" for one it has none for;

@@ -350,13 +350,27 @@ func parseSets(text []byte) (sets []set, ok bool) {
 				}
 				continue
 			}
-			value, unit, _ := strings.Cut(string(text[open+1:open+shut]), "*")
-			sets = append(sets, set{id: id, value: value, unit: unit, part: part})
-			part++
+			for _, one := range values(string(text[open+1 : open+shut])) {
+				value, unit, _ := strings.Cut(one, "*")
+				sets = append(sets, set{id: id, value: value, unit: unit, part: part})
+				part++
+			}
 			text = text[open+shut+1:]
 		}
 	}
 	return sets, ok
+}
+
+// values are those between one pair of brackets: Landis & Gyr's heat meters put
+// two with their units there, (082.2*C&079.6*C).
+func values(s string) []string {
+	all := strings.Split(s, "&")
+	for _, one := range all {
+		if !strings.Contains(one, "*") {
+			return []string{s}
+		}
+	}
+	return all
 }
 
 // canonical is an OBIS code without what says nothing more: the medium
@@ -370,9 +384,11 @@ func canonical(id string) string {
 	return id
 }
 
-// number reads a decimal number as it stands in a data set. ok is false where
-// it is none or has more than eighteen digits.
+// number reads a decimal number as it stands in a data set; some meters have a
+// space where a sign could be. ok is false where it is none or has more than
+// eighteen digits.
 func number(s string) (d drivers.Decimal, ok bool) {
+	s = strings.Trim(s, " ")
 	rest := strings.TrimLeft(s, "+-")
 	sign := s[:len(s)-len(rest)]
 	if len(sign) > 1 {

@@ -58,7 +58,7 @@ const (
 	// Iskra MT174, as a public Python reader prints what it received.
 	mt174 = "/ISk5MT174-0002\r\n\x021-0:0.9.2*255(0220127)\r\n1-0:0.9.1*255(105644)\r\n" +
 		"1-0:1.8.0*255(0000502.853*kWh)\r\n1-0:2.8.0*255(0098697.318*kWh)\r\n!\r\n\x03\x19"
-	mt174Says = "response date=0220127 time=105644 energy_import=502.853kWh energy_export=98697.318kWh"
+	mt174Says = "response date=2022-01-27 time=10:56:44 energy_import=502.853kWh energy_export=98697.318kWh"
 	// eBZ DD3, as its owners print it: pushed, without STX and block check.
 	dd3 = "/EBZ5DD3BZ06ETA_107\r\n\r\n1-0:0.0.0*255(1EBZ0100507409)\r\n1-0:96.1.0*255(1EBZ0100507409)\r\n" +
 		"1-0:1.8.0*255(000125.25688570*kWh)\r\n1-0:16.7.0*255(000259.20*W)\r\n1-0:36.7.0*255(000075.18*W)\r\n" +
@@ -89,7 +89,7 @@ func TestGoldenMessages(t *testing.T) {
 		"\x06":                             "response",
 		"\x15":                             "response error NAK",
 		checked("\x02F.F(00)\r\n0.0.0(012345)\r\n!\r\n"):                  "response error=00 meter_number=012345",
-		checked("\x021.6.1(0.50*kW)(2301011215)\r\n!\r\n"):                "response 1.6.1=0.50kW 1.6.1=2301011215",
+		checked("\x021.6.1(0.50*kW)(2301011215)\r\n!\r\n"):                "response 1.6.1=0.50kW 1.6.1=2023-01-01T12:15:00",
 		checked("\x021.8.1(007*kWh)\r\n1.8.2(--*kWh)\r\n!\r\n"):           "response energy_import_t1=7kWh",
 		checked("\x0213.7.0(0.98)\r\n14.7.0(50.0*Hz)\r\n!\r\n"):           "response power_factor=0.98 frequency=50.0Hz",
 		checked("\x021-0:1.8.0*01(7*kWh)\r\n1-1:1.7.0(-0.5*kW)\r\n!\r\n"): "response 1.8.0*01=7kWh power=-0.5kW",
@@ -161,8 +161,8 @@ func TestParity(t *testing.T) {
 func TestNumber(t *testing.T) {
 	for in, want := range map[string]string{
 		"00006678.394": "6678.394", "0": "0", "000.50": "0.50", "-000115.94": "-115.94", "+1": "1", "999999999999999999": "999999999999999999",
-		"0000000000000000000000.1": "0.1",
-		"":                         "", "-": "", "1.": "", ".5": "", "1,5": "", "1.2.3": "", "--1": "", "1e5": "", "9999999999999999999": "", "12a": "",
+		"0000000000000000000000.1": "0.1", " 001.67": "1.67",
+		"": "", "-": "", "1.": "", ".5": "", "1,5": "", "1.2.3": "", "--1": "", "1e5": "", "9999999999999999999": "", "12a": "",
 	} {
 		d, ok := number(in)
 		if got := d.String(); ok != (want != "") || ok && got != want {

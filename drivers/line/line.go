@@ -8,7 +8,7 @@
 // before the next one goes out. Every exchange may bring line settings of its
 // own, so that meters of several protocols and speeds share a pair. A Station is
 // one device's place on the line: it keeps a dead device from costing the others
-// their time. It runs on Linux.
+// their time. It runs on Linux and Windows.
 package line
 
 import (
@@ -84,6 +84,7 @@ type port interface {
 type Line struct {
 	cfg   Config
 	sleep func(time.Duration)
+	tick  time.Duration // how coarse the clock is
 
 	dial    func(context.Context) (port, error)
 	port    port      // nil while closed
@@ -104,10 +105,10 @@ type Line struct {
 
 // New returns the line that cfg describes. It is opened by the first exchange.
 func New(cfg Config) *Line {
-	l := &Line{cfg: cfg, sleep: pause, retry: firstRetry, buf: make([]byte, bufferSize)}
+	l := &Line{cfg: cfg, sleep: pause, tick: clockTick, retry: firstRetry, buf: make([]byte, bufferSize)}
 	l.dial = func(ctx context.Context) (port, error) { return dialTCP(ctx, cfg.TCP) }
 	if cfg.Serial != nil {
-		l.dial = func(context.Context) (port, error) { return openSerial(*cfg.Serial, lockFolder, l.warn) }
+		l.dial = func(context.Context) (port, error) { return openPort(*cfg.Serial, l.warn) }
 	}
 	return l
 }
@@ -304,7 +305,7 @@ func (l *Line) quieten(ctx context.Context, x *drivers.Exchange) error {
 		if s == (drivers.Settings{}) {
 			s = l.cfg.Serial.Settings
 		}
-		quiet = max(l.settings.Silence(), s.Silence(), x.Silence)
+		quiet = max(l.settings.Silence(), s.Silence(), x.Silence) + l.tick
 		if s != l.settings {
 			quiet = max(quiet, guard)
 			if err := l.configure(s); err != nil {

@@ -16,6 +16,8 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 var polls = flag.Int("polls", 4000, "polls of the mixed line; make mixed has 100,000, make soak a million")
@@ -65,13 +67,13 @@ func TestMixedLineNeverMixesMeters(t *testing.T) {
 }
 
 func testMixedLine(t *testing.T, shared bool, polls int) {
-	load := sim.ShiftPattern(1, time.Now())
-	clock, err := sim.NewClock(1, sim.Hold{For: 1e6 * time.Hour}, 0)
+	load := plant.ShiftPattern(1, time.Now())
+	clock, err := plant.NewClock(1, plant.Hold{For: 1e6 * time.Hour}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	bus, placed, err := sim.Mixed("", sim.RTU, load, clock, func(i int) func(int) sim.Fault {
-		return sim.Rates{Late: 0.01, LateBy: 1200 * time.Millisecond, Lost: 0.01, Corrupt: 0.01}.Faults(uint64(i))
+	bus, placed, err := sim.Mixed("", sim.RTU, load, clock, func(i int) func(int) meter.Fault {
+		return meter.Rates{Late: 0.01, LateBy: 1200 * time.Millisecond, Lost: 0.01, Corrupt: 0.01}.Faults(uint64(i))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -163,10 +165,7 @@ type mixedMeter struct {
 
 func newMixedMeter(t testing.TB, l *Line, p sim.Placed) (m mixedMeter) {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	pr, err := lib.Get(p.Profile)
 	if err != nil {
 		t.Fatal(err)

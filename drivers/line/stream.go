@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tallystick/tallystick/drivers"
 )
 
@@ -37,22 +35,6 @@ func newStream(f file) (port, error) {
 	return &stream{f, raw}, nil
 }
 
-func (s *stream) discard(b []byte) (total int, _ error) {
-	if err := s.SetReadDeadline(time.Time{}); err != nil {
-		return 0, err
-	}
-	err := s.raw.Read(func(fd uintptr) bool {
-		for {
-			n, err := unix.Read(int(fd), b)
-			if n <= 0 && err != unix.EINTR {
-				return true // empty; where it is closed or broken, the next read says so
-			}
-			total += max(n, 0)
-		}
-	})
-	return total, err
-}
-
 // configure does nothing: the settings are the serial server's.
 func (s *stream) configure(drivers.Settings) error { return nil }
 
@@ -68,7 +50,7 @@ func plain(err error) error {
 	var call *os.SyscallError
 	var path *fs.PathError
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, unix.EIO): // a tty says EIO when it is hung up
+	case errors.Is(err, io.EOF), hungUp(err):
 		return errClosed
 	case errors.As(err, &call):
 		return call.Err

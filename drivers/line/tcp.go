@@ -7,8 +7,6 @@ import (
 	"net"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -25,11 +23,7 @@ func dialTCP(ctx context.Context, address string) (port, error) {
 		Timeout:         dialTimeout,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: stall, Interval: stall / 2, Count: 3},
 		Control: func(_, _ string, c syscall.RawConn) error {
-			return c.Control(func(fd uintptr) {
-				// An optimisation of fault detection: a kernel without it
-				// still has keepalive.
-				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(stall.Milliseconds()))
-			})
+			return c.Control(func(fd uintptr) { limitUnacknowledged(fd, stall) })
 		},
 	}
 	c, err := d.DialContext(ctx, "tcp", address)

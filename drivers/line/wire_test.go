@@ -132,7 +132,7 @@ func (w *wire) Close() error {
 // no more.
 func on(cfg Config, wires ...*wire) *Line {
 	l := New(cfg)
-	l.sleep = time.Sleep // of a bubble
+	l.sleep, l.tick = time.Sleep, 0 // of a bubble
 	l.dial = func(context.Context) (port, error) {
 		if len(wires) == 0 {
 			return nil, errors.New("nothing there")

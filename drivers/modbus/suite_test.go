@@ -151,8 +151,38 @@ func TestDescribe(t *testing.T) {
 		{RTU, "01 83 02 C0 F1", "response 1 83 - error=02 illegal data address"},
 		{RTU, "11 06 00 01 00 03 9A 9B", "request 17 06 0001 write value=3"},
 		{RTU, "11 10 00 01 00 02 12 98", "response 17 10 0001 write count=2"},
+		// the examples of sections 6.7 to 6.21
+		{RTU, "11 07 4C 22", "request 17 07 -"},
+		{RTU, "11 01 00 13 00 25 0E 84", "request 17 01 0013 count=37"},
+		{RTU, "11 02 03 AC DB 35 20 18", "response 17 02 - bit 0=0 bit 1=0 bit 2=1 bit 3=1 bit 4=0 bit 5=1 bit 6=0 bit 7=1 bit 8=1 bit 9=1 bit 10=0 bit 11=1 bit 12=1 bit 13=0 bit 14=1 bit 15=1 bit 16=1 bit 17=0 bit 18=1 bit 19=0 bit 20=1 bit 21=1 bit 22=0 bit 23=0"},
+		{TCP, "00 01 00 00 00 03 11 07 6D", "response 17 07 - bit 0=1 bit 1=0 bit 2=1 bit 3=1 bit 4=0 bit 5=1 bit 6=1 bit 7=0"},
+		{TCP, "00 01 00 00 00 06 11 08 00 00 A5 37", "request 17 08 - subfunction=0 register 0=42295"},
+		{TCP, "00 01 00 00 00 06 11 08 00 0A 00 00", "request 17 08 - write subfunction=10 register 0=0"},
+		{TCP, "00 01 00 00 00 06 11 0B FF FF 01 08", "response 17 0B - status=65535 event_count=264"},
+		{TCP, "00 01 00 00 00 0B 11 0C 08 00 00 01 08 01 21 20 00", "response 17 0C - status=0 event_count=264 message_count=289 events=20 00"},
+		{TCP, "00 01 00 00 00 06 11 11 03 01 FF 4D", "response 17 11 - server_id=01 FF 4D"},
+		{TCP, "00 01 00 00 00 11 11 14 0E 06 00 04 00 01 00 02 06 00 03 00 09 00 02", "request 17 14 - file=4 record=1 count=2 file=3 record=9 count=2"},
+		{TCP, "00 01 00 00 00 0F 11 14 0C 05 06 0D FE 00 20 05 06 33 CD 00 40", "response 17 14 - register 0=3582 register 1=32 register 0=13261 register 1=64"},
+		{TCP, "00 01 00 00 00 10 11 15 0D 06 00 04 00 07 00 03 06 AF 04 BE 10 0D", "request 17 15 - write file=4 record=7 register 0=1711 register 1=1214 register 2=4109"},
+		{TCP, "00 01 00 00 00 08 11 16 00 04 00 F2 00 25", "request 17 16 0004 write and_mask=242 or_mask=37"},
+		{TCP, "00 01 00 00 00 11 11 17 00 03 00 06 00 0E 00 03 06 00 FF 00 FF 00 FF", "request 17 17 0003 write count=6 write_address=14 write_count=3 register 0=255 register 1=255 register 2=255"},
+		{RTU, "11 18 04 DE 07 87", "request 17 18 04DE"},
+		{TCP, "00 01 00 00 00 0A 11 18 00 06 00 02 01 B8 12 84", "response 17 18 - count=2 register 0=440 register 1=4740"},
+		{TCP, "00 01 00 00 00 05 11 2B 0E 01 00", "request 17 2B -"},
+		{TCP, "00 01 00 00 00 05 11 2B 0D 01 00", "request 17 2B - write"},
+		{RTU, "01 42 80 11", "request 1 42 - write"}, // PZEM-016: energy back to 0
+		{TCP, "00 01 00 00 00 14 11 2B 0E 01 01 FF 02 02 01 05 50 72 6F 64 63 81 03 56 FF 31", "response 17 2B - more product=Prodc object_81=56 FF 31"},
+		// SDM630 and PZEM-016, as their manuals print them; a copy that lost its end
+		{RTU, "01 04 04 43 66 33 34 1B 38", "response 1 04 - register 0=17254 register 1=13108"},
+		{RTU, "F8 04 00 00 00 0A 64 64", "request 248 04 0000 count=10"},
+		// an SDM behind a serial server (github.com/volkszaehler/mbmd issue 63), a transmitter in ASCII
+		{RTU, "01 04 04 43 67 AF 55 E2 10", "response 1 04 - register 0=17255 register 1=44885"},
+		{RTU, "01 03 04 00 00 00 00 FA 33", "response 1 03 - register 0=0 register 1=0"},
+		{ASCII, hex.EncodeToString([]byte(":01030400E503E828\r\n")), "response 1 03 - register 0=229 register 1=1000"},
+		{RTU, "01 03 00 00 00 0A C5", "invalid truncated: 7 bytes, expected 8"},
 		{RTU, "01 03 00 6B 00 03 74 18", "invalid checksum 7418, computed 7417"},
 		{RTU, "01 03", "invalid truncated: 2 bytes, expected at least 4"},
+		{RTU, strings.Repeat("01 99 ", 60_000), "invalid no frame with a right checksum among 120000 bytes"}, // and in no time
 		// Modbus over Serial Line V1.02, section 2.5.2
 		{ASCII, hex.EncodeToString([]byte(":010300000004F8\r\n")), "request 1 03 0000 count=4"},
 		{ASCII, hex.EncodeToString([]byte("x:010300000004F9\r\n")), "invalid LRC F9, computed F8"},
@@ -177,6 +207,9 @@ func TestDescribe(t *testing.T) {
 			got = fmt.Sprintf("%s %s %s %s", d.Direction, d.Address, d.Control, id)
 			if d.Write {
 				got += " write"
+			}
+			if d.MoreFollows {
+				got += " more"
 			}
 			if d.Error != nil {
 				got += " error=" + d.Error.Code + " " + d.Error.Text

@@ -17,7 +17,7 @@ func TestContributing(t *testing.T) {
 	content := block(t, section, "yaml")
 	text := block(t, section, "text")
 
-	l := builtin(t)
+	l := Builtin()
 	if err := l.AddDir(write(t, map[string]string{"acme-m1.yaml": content})); err != nil {
 		t.Fatal(err)
 	}

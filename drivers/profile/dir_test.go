@@ -22,7 +22,7 @@ func write(t *testing.T, files map[string]string) string {
 }
 
 func TestAddDir(t *testing.T) {
-	l := builtin(t)
+	l := Builtin()
 	n := len(l.IDs())
 	dir := write(t, map[string]string{"acme-m3.yaml": sound, "notes.txt": "not a profile"})
 	if err := l.AddDir(dir); err != nil {
@@ -49,7 +49,7 @@ func TestAddDirFaults(t *testing.T) {
 		"d.yaml": "# mine\n" + sound,
 		"e.yml":  sound,
 	})
-	l := builtin(t)
+	l := Builtin()
 	err := l.AddDir(dir)
 	want := strings.ReplaceAll(`DIR/a.yaml:2:10: E-111 version: 0, expected 1 or more
 DIR/a.yaml:15:31: E-107 unknown kind "rely": did you mean "relay"?

@@ -8,12 +8,12 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tallystick/tallystick/configs/strict"
@@ -158,28 +158,23 @@ func parse(name string, data []byte) (p *Profile, id strict.Pos, faults []strict
 	return p, at.Of(&f.ID), nil
 }
 
-// Library is a set of profiles.
-type Library struct{ profiles map[string]*Profile }
+// Library is a set of profiles: those that are part of the program, each read
+// when it is first asked for, and those added. It is safe for concurrent use.
+type Library struct {
+	mu    sync.Mutex
+	read  map[string]*Profile // by id: asked for before, or added
+	known []string            // all ids, in alphabetical order
+}
 
-// Builtin returns the profiles that are part of the program.
-func Builtin() (*Library, error) {
-	l := &Library{profiles: make(map[string]*Profile)}
-	files, err := fs.Glob(data, "data/*.yaml")
-	if err != nil {
-		return nil, err
+// Builtin returns the profiles that are part of the program. Each is in a file
+// that has its id for a name.
+func Builtin() *Library {
+	l := &Library{read: make(map[string]*Profile)}
+	files, _ := data.ReadDir("data") // an embedded directory, sorted by name
+	for _, f := range files {
+		l.known = append(l.known, strings.TrimSuffix(f.Name(), ".yaml"))
 	}
-	for _, name := range files {
-		content, err := data.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		p, err := Parse(name, content)
-		if err != nil {
-			return nil, err
-		}
-		l.profiles[p.ID] = p
-	}
-	return l, nil
+	return l
 }
 
 // Add adds the profile in data, the content of the file name. A profile cannot
@@ -190,17 +185,21 @@ func (l *Library) Add(name string, data []byte) (*Profile, error) {
 	if len(faults) > 0 {
 		return nil, Faults(faults)
 	}
-	if other, taken := l.profiles[p.ID]; taken {
-		owner := other.File
-		if owner == "" {
-			owner = "a built-in profile"
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i, taken := slices.BinarySearch(l.known, p.ID)
+	if taken {
+		owner := "a built-in profile"
+		if other := l.read[p.ID]; other != nil && other.File != "" {
+			owner = other.File
 		}
 		return nil, Faults{at.Fault(strict.Problem{Code: strict.CodeDuplicate,
 			Msg:  fmt.Sprintf("id: %q is taken by %s", p.ID, owner),
 			Hint: "choose an id of your own, such as " + p.ID + "-own"})}
 	}
 	p.File = name
-	l.profiles[p.ID] = p
+	l.read[p.ID] = p
+	l.known = slices.Insert(l.known, i, p.ID)
 	return p, nil
 }
 
@@ -240,21 +239,33 @@ func (l *Library) AddDir(dir string) error {
 
 // IDs returns the ids of all profiles in alphabetical order.
 func (l *Library) IDs() []string {
-	ids := make([]string, 0, len(l.profiles))
-	for id := range l.profiles {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.known)
 }
 
 // Get returns the profile called id. Its error names the one that was probably
 // meant.
 func (l *Library) Get(id string) (*Profile, error) {
-	if p, ok := l.profiles[id]; ok {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.read[id]; p != nil {
 		return p, nil
 	}
-	return nil, fmt.Errorf("no profile %q: %s", id, meant(id, l.IDs()))
+	if _, ok := slices.BinarySearch(l.known, id); !ok {
+		return nil, fmt.Errorf("no profile %q: %s", id, meant(id, l.known))
+	}
+	name := "data/" + id + ".yaml"
+	content, err := data.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := Parse(name, content)
+	if err != nil {
+		return nil, err
+	}
+	l.read[id] = p
+	return p, nil
 }
 
 // meant suggests the one of names nearest to name, or lists them all.

@@ -16,18 +16,9 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 )
 
-func builtin(t *testing.T) *Library {
-	t.Helper()
-	l, err := Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
 func get(t *testing.T, id string) *Profile {
 	t.Helper()
-	p, err := builtin(t).Get(id)
+	p, err := Builtin().Get(id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +28,7 @@ func get(t *testing.T, id string) *Profile {
 var billed = regexp.MustCompile(`^(energy|reactive)_(import|export)(_l[123])?$`)
 
 func TestBuiltin(t *testing.T) {
-	l := builtin(t)
+	l := Builtin()
 	files, err := filepath.Glob("data/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d profiles, %v", len(files), err)
@@ -59,6 +50,9 @@ func TestBuiltin(t *testing.T) {
 		p, err := l.Get(id)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if p.ID != id {
+			t.Errorf("profile %s is in the file of %s", p.ID, id)
 		}
 		content, err := data.ReadFile("data/" + id + ".yaml")
 		if err != nil {
@@ -158,7 +152,7 @@ func TestRegisters(t *testing.T) {
 }
 
 func TestUnknownID(t *testing.T) {
-	l := builtin(t)
+	l := Builtin()
 	for id, want := range map[string]string{
 		"eastron-sdm63": `no profile "eastron-sdm63": did you mean "eastron-sdm630"?`,
 		"Chint-DTSU666": `no profile "Chint-DTSU666": did you mean "chint-dtsu666"?`,
@@ -370,7 +364,7 @@ func TestFieldMaps(t *testing.T) {
 	types := map[string]drivers.Type{"uint16": drivers.Uint16, "int16": drivers.Int16, "uint32": drivers.Uint32, "int32": drivers.Int32,
 		"int64": drivers.Int64, "float32": drivers.Float32, "float64": drivers.Float64, "bit": drivers.Bit}
 	tables := map[int]drivers.Table{1: drivers.Coil, 2: drivers.DiscreteInput, 3: drivers.HoldingRegister, 4: drivers.InputRegister}
-	l := builtin(t)
+	l := Builtin()
 	checked := 0
 	for _, d := range devices {
 		if len(d.Registers) == 0 {

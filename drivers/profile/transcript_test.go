@@ -216,7 +216,7 @@ func TestTranscripts(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d transcripts, %v", len(files), err)
 	}
-	l := builtin(t)
+	l := Builtin()
 	seen := map[string]bool{}
 	for _, file := range files {
 		id, _, _ := strings.Cut(filepath.Base(file), ".")

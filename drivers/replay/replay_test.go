@@ -50,10 +50,7 @@ func transcript(t testing.TB, file string) (xs []Exchange, want map[string]strin
 
 func builtin(t testing.TB, id string) *profile.Profile {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	p, err := lib.Get(id)
 	if err != nil {
 		t.Fatal(err)
@@ -184,10 +181,7 @@ func FuzzPoll(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	lib, err := profile.Builtin()
-	if err != nil {
-		f.Fatal(err)
-	}
+	lib := profile.Builtin()
 	ids := lib.IDs()
 	for _, file := range files {
 		id, _, _ := strings.Cut(filepath.Base(file), ".")

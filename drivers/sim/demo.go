@@ -6,24 +6,13 @@ import (
 
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
-
-// WithProfile gives the meter the registers and limits of a device profile.
-// Registers of quantities that are not simulated (a drive's speed, an alarm) read
-// 0 within the profile's ranges and are refused elsewhere.
-func (c Config) WithProfile(p *profile.Profile) Config {
-	c.Ranges, c.MaxRegisters = p.Ranges, p.MaxRegisters
-	for _, r := range p.All() {
-		if _, err := sourceOf(r.Quantity); err == nil || r.Type == drivers.Bit {
-			c.Registers = append(c.Registers, r)
-		}
-	}
-	return c
-}
 
 // DemoMeter is one meter of the demo factory and where to find it.
 type DemoMeter struct {
-	*Meter
+	*meter.Modbus
 	Line    int // index into Factory.Lines
 	Unit    byte
 	Profile string
@@ -35,20 +24,17 @@ type DemoMeter struct {
 // a serial server and one on Modbus TCP, both on free loopback ports. Equal
 // seeds give equal factories.
 func Demo(seed uint64, dir string) (*Factory, []DemoMeter, error) {
-	library, err := profile.Builtin()
-	if err != nil {
-		return nil, nil, err
-	}
-	load := ShiftPattern(seed, time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC))
-	clock, err := NewClock(1, Hold{}, 0)
+	library := profile.Builtin()
+	load := plant.ShiftPattern(seed, time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC))
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		return nil, nil, err
 	}
 	wire := drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}
 	lines := []Line{
-		{Kind: RTU, Address: filepath.Join(dir, "hall-a"), Serial: wire, Units: Units{}},
-		{Kind: RTUOverTCP, Address: "127.0.0.1:0", Serial: wire, Units: Units{}},
-		{Kind: TCP, Address: "127.0.0.1:0", Units: Units{}},
+		{Kind: RTU, Address: filepath.Join(dir, "hall-a"), Serial: wire, Units: meter.Units{}},
+		{Kind: RTUOverTCP, Address: "127.0.0.1:0", Serial: wire, Units: meter.Units{}},
+		{Kind: TCP, Address: "127.0.0.1:0", Units: meter.Units{}},
 	}
 	var meters []DemoMeter
 	for i, d := range []struct {
@@ -70,7 +56,7 @@ func Demo(seed uint64, dir string) (*Factory, []DemoMeter, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		m, err := New(Config{Name: d.name, Load: load, Clock: clock, Seed: seed + uint64(i), Share: d.share, Ratio: d.ratio}.WithProfile(p))
+		m, err := meter.NewModbus(meter.Config{Name: d.name, Load: load, Clock: clock, Seed: seed + uint64(i), Share: d.share, Ratio: d.ratio}.WithProfile(p))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -1,28 +1,10 @@
-// Package sim is a factory made of numbers: meters that answer Modbus, DL/T
-// 645, CJ/T 188 and IEC 62056-21 read requests on a pseudo-terminal or a TCP
-// port, as slowly as the wire would, with values that belong together. It serves the demo, the tests and the
-// benchmarks; the agent cannot tell it from copper.
-//
-// A Load says how much energy has been drawn by any moment, in integers. A
-// Clock maps real time to simulated time, at a chosen speed. A Meter derives
-// everything else from the two: the phases' powers sum to the total,
-// P = U x I x PF in each phase, and the energy register is the exact integral
-// of P, cut to the register's resolution only when it is read.
-//
-// Inside the package every physical value is an int64 in millionths of its
-// unit (uV, uA, uW, 10^-6 kWh), so 630 kW and a year's energy both fit.
+// Package sim is a factory made of numbers: lines with meters (package meter)
+// that answer read requests on a pseudo-terminal or a TCP port, as slowly as
+// the wire would, with values that belong together (package plant). It serves
+// the demo, the tests and the benchmarks; the agent cannot tell it from copper.
 //
 // A serial line is Stations that hear whatever is sent, each through its own
 // settings, and answer what is meant for them. Two that speak at once garble
 // each other; a pseudo-terminal is asked how the far end has set it, so that
 // who asks at a wrong speed hears nothing.
-//
-// Every meter can be told to misbehave (Fault, Rates), and things can be done
-// to it (Act): it is exchanged, reset, frozen, opened. Reading says what it
-// truly shows.
-//
-// Registers are laid out from the same drivers.Register list a driver decodes,
-// by code that shares nothing with drivers/modbus; nor do the frames share
-// anything with the other drivers. Sources: DL/T 645-2007 and 645-1997, CJ/T
-// 188-2004, IEC 62056-21:2002.
 package sim

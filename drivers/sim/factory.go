@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 )
 
 // Kind is how a simulated line is reached.
@@ -31,7 +32,7 @@ type Line struct {
 	// answers at once; a TCP line ignores it.
 	Serial drivers.Settings
 	// Units are the Modbus meters with the line's settings.
-	Units Units
+	Units meter.Units
 	// Stations are meters of any protocol, each with settings of its own if it
 	// has any; not on Modbus TCP.
 	Stations []Station
@@ -64,7 +65,7 @@ func (w *wire) add(s Station, line drivers.Settings) {
 		pace = line
 	}
 	if pace.Baud > 0 {
-		e.timing = Timing{Baud: pace.Baud, Bits: pace.Bits(), Delay: cmp.Or(s.Delay, s.Meter.delay())}
+		e.timing = timing{baud: pace.Baud, bits: pace.Bits(), delay: cmp.Or(s.Delay, s.Meter.Delay())}
 	}
 	w.ears = append(w.ears, e)
 }
@@ -126,7 +127,7 @@ func open(l Line) (server, string, error) {
 			return server{}, "", err
 		}
 		s := server{close: ln.Close}
-		s.serve = func(ctx context.Context) error { return ServeTCP(ctx, ln, l.Units) }
+		s.serve = func(ctx context.Context) error { return serveModbusTCP(ctx, ln, l.Units) }
 		if l.Kind == RTUOverTCP {
 			s.serve = func(ctx context.Context) error {
 				return accept(ctx, ln, func(ctx context.Context, conn net.Conn) error {

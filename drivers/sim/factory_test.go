@@ -12,25 +12,28 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tallystick/tallystick/drivers"
 	"golang.org/x/sys/unix"
+
+	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 )
 
 func TestFactory(t *testing.T) {
 	// Bytes that a terminal would swallow or change must come through both ways.
-	l := constant()
-	m, err := New(Config{
-		Load: l, Clock: held(t, l), Base: &drivers.Decimal{Coef: 0x0D0A1103, Exp: -3},
-		Registers: []drivers.Register{reg("energy_import", "kWh", -3, drivers.HoldingRegister, 10, drivers.Uint32)},
+	m, err := meter.NewModbus(meter.Config{
+		Load: even(), Clock: held(t), Base: &drivers.Decimal{Coef: 0x0D0A1103, Exp: -3},
+		Registers: []drivers.Register{{
+			Quantity: drivers.Quantity{Name: "energy_import", Unit: "kWh", Exp: -3}, Table: drivers.HoldingRegister, Address: 10, Type: drivers.Uint32, Scale: -3,
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	link := filepath.Join(t.TempDir(), "bus")
 	f, err := Open(
-		Line{Kind: RTU, Address: link, Units: Units{3: m}},
-		Line{Kind: RTUOverTCP, Address: "127.0.0.1:0", Units: Units{3: m}},
-		Line{Kind: TCP, Address: "127.0.0.1:0", Units: Units{3: m}},
+		Line{Kind: RTU, Address: link, Units: meter.Units{3: m}},
+		Line{Kind: RTUOverTCP, Address: "127.0.0.1:0", Units: meter.Units{3: m}},
+		Line{Kind: TCP, Address: "127.0.0.1:0", Units: meter.Units{3: m}},
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +42,7 @@ func TestFactory(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- f.Run(ctx) }()
 
-	ask, want := appendRTU(nil, 3, unhex("03 000A 0002")), appendRTU(nil, 3, unhex("03 04 0D0A1103"))
+	ask, want := rtu(3, unhex("03 000A 0002")), rtu(3, unhex("03 04 0D0A1103"))
 	port, err := os.OpenFile(f.Lines[0].Address, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // Placed is a meter of any protocol and where it is on its line.
@@ -14,7 +16,7 @@ type Placed struct {
 		Requests() int64
 		Base() drivers.Decimal
 		Reading(quantity string) (drivers.Decimal, bool)
-		Do(Deed)
+		Do(meter.Deed)
 	}
 	Profile string
 	Address string // unit number, or the address as printed
@@ -28,11 +30,8 @@ type Placed struct {
 // built-in shifts: for eleven weeks the first digits of energy_import, or
 // volume, say whose a reading is. faults, if not nil, gives each meter its
 // Config.Fault.
-func Mixed(address string, kind Kind, load *Load, clock *Clock, faults func(meter int) func(request int) Fault) (Line, []Placed, error) {
-	library, err := profile.Builtin()
-	if err != nil {
-		return Line{}, nil, err
-	}
+func Mixed(address string, kind Kind, load *plant.Load, clock *plant.Clock, faults func(meter int) func(request int) meter.Fault) (Line, []Placed, error) {
+	library := profile.Builtin()
 	line := Line{Kind: kind, Address: address}
 	var all []Placed
 	for i, d := range []struct{ address, profile, serial string }{
@@ -49,14 +48,14 @@ func Mixed(address string, kind Kind, load *Load, clock *Clock, faults func(mete
 		if err != nil {
 			return Line{}, nil, err
 		}
-		c := Config{Name: fmt.Sprintf("%s-%d", d.profile, i+1), Load: load, Clock: clock, Seed: uint64(i), Share: 50, Base: &drivers.Decimal{Coef: int64(i + 1), Exp: 4}}
+		c := meter.Config{Name: fmt.Sprintf("%s-%d", d.profile, i+1), Load: load, Clock: clock, Seed: uint64(i), Share: 50, Base: &drivers.Decimal{Coef: int64(i + 1), Exp: 4}}
 		if faults != nil {
 			c.Fault = faults(i)
 		}
 		s := Station{Serial: serial}
 		placed := Placed{Profile: d.profile, Address: d.address, Serial: serial}
-		if IsModel(d.profile) {
-			m, err := NewNamed(c, Model{Name: d.profile, Address: d.address, Wakeup: i % 5, Order: Order(i % 2)})
+		if meter.IsModel(d.profile) {
+			m, err := meter.NewNamed(c, meter.Model{Name: d.profile, Address: d.address, Wakeup: i % 5, Order: meter.Order(i % 2)})
 			if err != nil {
 				return Line{}, nil, err
 			}
@@ -66,11 +65,11 @@ func Mixed(address string, kind Kind, load *Load, clock *Clock, faults func(mete
 			if err != nil {
 				return Line{}, nil, err
 			}
-			m, err := New(c.WithProfile(p))
+			m, err := meter.NewModbus(c.WithProfile(p))
 			if err != nil {
 				return Line{}, nil, err
 			}
-			s.Meter, placed.Meter = Units{byte(i + 1): m}, m
+			s.Meter, placed.Meter = meter.Units{byte(i + 1): m}, m
 		}
 		line.Stations = append(line.Stations, s)
 		all = append(all, placed)

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/profile"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 )
 
 // port is the host's end of a pseudo-terminal.
@@ -115,8 +117,8 @@ func TestPTYKnowsTheHostsSettings(t *testing.T) {
 // answers at its own settings and nowhere else, and every reading tells by its
 // first digits whose it is.
 func TestMixedLineOnAPTY(t *testing.T) {
-	load := ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
-	clock, err := NewClock(1, Hold{}, 0)
+	load := plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,29 +168,27 @@ func TestMixedLineOnAPTY(t *testing.T) {
 			return ask645(m.Address, 0x11, 0, 0, 1, 0), bcd(unhex("68 91 08 33 33 34 33"))
 		}
 		unit, _ := strconv.Atoi(m.Address)
-		for j, s := range line.Stations {
-			if j != i {
+		pr, err := profile.Builtin().Get(m.Profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range pr.Registers {
+			if r.Name != "energy_import" {
 				continue
 			}
-			for _, c := range s.Meter.(Units)[byte(unit)].cells {
-				if c.Name != "energy_import" {
-					continue
+			fc := byte(3)
+			if r.Table == drivers.InputRegister {
+				fc = 4
+			}
+			return rtu(byte(unit), []byte{fc, byte(r.Address >> 8), byte(r.Address), 0, 2}), func(b []byte) float64 {
+				if len(b) != 9 || b[0] != byte(unit) {
+					return math.NaN()
 				}
-				fc := byte(3)
-				if c.Table == drivers.InputRegister {
-					fc = 4
+				bits := binary.BigEndian.Uint32(b[3:])
+				if r.Type == drivers.Float32 {
+					return float64(math.Float32frombits(bits))
 				}
-				request := appendRTU(nil, byte(unit), []byte{fc, byte(c.Address >> 8), byte(c.Address), 0, 2})
-				return request, func(b []byte) float64 {
-					if len(b) != 9 || b[0] != byte(unit) {
-						return math.NaN()
-					}
-					bits := binary.BigEndian.Uint32(b[3:])
-					if c.Type == drivers.Float32 {
-						return float64(math.Float32frombits(bits))
-					}
-					return float64(bits) * math.Pow10(int(c.Scale))
-				}
+				return float64(bits) * math.Pow10(int(r.Scale))
 			}
 		}
 		t.Fatalf("meter %d has no energy_import", i)

@@ -10,28 +10,20 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 )
 
 // Listener is what hangs on a serial line: a Named meter, or the Units that
 // speak Modbus. It hears whatever is sent and answers what is meant for it.
 type Listener interface {
-	// find looks for a request of the protocol in b, whoever it is for: skip
+	// Find looks for a request of the protocol in b, whoever it is for: skip
 	// bytes that are certainly none, then size bytes of request; size 0 means
 	// more are needed.
-	find(b []byte) (skip, size int)
-	// answer is the reply to a request that find found, built in buf's storage.
-	answer(buf, request []byte) reply
-	// delay is the usual time from the end of a request to the reply.
-	delay() time.Duration
-}
-
-// reply is what a Listener puts on the line; empty is silence.
-type reply struct {
-	bytes []byte
-	late  time.Duration
-	speed drivers.Settings // of the reply, where they differ from the request's
-	// The next request may come with these settings, too.
-	next drivers.Settings
+	Find(b []byte) (skip, size int)
+	// Answer is the reply to a request that Find found, built in buf's storage.
+	Answer(buf, request []byte) meter.Reply
+	// Delay is the usual time from the end of a request to the reply.
+	Delay() time.Duration
 }
 
 // Station is a Listener at its place on a serial line.
@@ -51,7 +43,7 @@ type ear struct {
 	Listener
 	serial drivers.Settings // zero: hears everything
 	also   drivers.Settings // what it hears besides, for one request
-	timing Timing
+	timing timing
 	heard  []byte
 	last   time.Time // when the last of heard came
 }
@@ -79,10 +71,18 @@ type transmission struct {
 	late    bool
 	request int // its length, with the wake-up bytes before it
 	serial  drivers.Settings
-	timing  Timing
+	timing  timing
 }
 
-const maxHeard = 256 // bytes; more than the longest request of any protocol
+const (
+	maxHeard = 256 // bytes; more than the longest request of any protocol
+	// A UART hands bytes to the computer when its buffer holds this many, or
+	// the line falls silent.
+	fifo = 16
+	// What lay unfinished this long is noise. Far above 3.5 characters, because
+	// a serial server or a busy machine may stretch a frame.
+	stale = 100 * time.Millisecond
+)
 
 // serve runs the wire until ctx is done, then closes rw and returns nil; any
 // other end of rw is returned as an error.
@@ -200,24 +200,24 @@ func (e *ear) hear(due []transmission, room, b []byte, arrived time.Time, positi
 	}
 	e.heard, e.last = append(e.heard, b...), arrived
 	for len(e.heard) > 0 {
-		skip, size := e.find(e.heard)
+		skip, size := e.Find(e.heard)
 		rest := e.heard[skip+size:]
 		if size > 0 {
-			r := e.answer(room, e.heard[skip:skip+size])
-			if len(r.bytes) > 0 {
-				t := transmission{end: position - len(rest), bytes: r.bytes, arrived: arrived.Add(r.late),
-					late: r.late > 0, request: skip + size, serial: e.serial, timing: e.timing}
-				if r.speed.Baud > 0 && t.timing.Baud > 0 {
+			r := e.Answer(room, e.heard[skip:skip+size])
+			if len(r.Bytes) > 0 {
+				t := transmission{end: position - len(rest), bytes: r.Bytes, arrived: arrived.Add(r.Late),
+					late: r.Late > 0, request: skip + size, serial: e.serial, timing: e.timing}
+				if r.Speed.Baud > 0 && t.timing.baud > 0 {
 					t.arrived, t.request = t.arrived.Add(e.timing.char(skip+size)), 0
-					t.timing.Baud, t.timing.Bits = r.speed.Baud, r.speed.Bits()
+					t.timing.baud, t.timing.bits = r.Speed.Baud, r.Speed.Bits()
 				}
-				if r.speed.Baud > 0 && e.serial.Baud > 0 {
-					t.serial = r.speed
+				if r.Speed.Baud > 0 && e.serial.Baud > 0 {
+					t.serial = r.Speed
 				}
 				due = append(due, t)
-				room = r.bytes[len(r.bytes):]
+				room = r.Bytes[len(r.Bytes):]
 			}
-			e.also = r.next
+			e.also = r.Next
 		}
 		e.heard = e.heard[:copy(e.heard, rest)]
 		if size == 0 {
@@ -322,22 +322,20 @@ func (w *wire) rubbish(n int) []byte {
 	return out
 }
 
-func (u Units) find(b []byte) (skip, size int) { return scanRequest(b) }
-func (u Units) delay() time.Duration           { return replyDelay }
-
-func (u Units) answer(buf, frame []byte) reply {
-	m := unitOf(u, frame)
-	if m == nil {
-		return reply{}
+// pace writes a reply to a request of the given length that came at arrived.
+func (s speaker) pace(ctx context.Context, reply []byte, arrived time.Time, request int, timing timing) error {
+	step := fifo
+	if timing.baud == 0 {
+		step = len(reply)
 	}
-	var pdu [maxRTU]byte
-	r := m.respond(pdu[:], frame[0], frame[1:len(frame)-2])
-	start := len(buf)
-	buf = append(buf, r.noise...)
-	if len(r.pdu) > 0 {
-		from := len(buf)
-		buf = appendRTU(buf, r.unit, r.pdu)
-		buf = buf[:from+len(r.fault.spoil(buf[from:], r.n))]
+	for lo := 0; lo < len(reply); lo += step {
+		hi := min(lo+step, len(reply))
+		if err := sleepExactly(ctx, s.rw, time.Until(arrived.Add(timing.landed(request, hi-1)))); err != nil {
+			return err
+		}
+		if _, err := s.Write(reply[lo:hi]); err != nil {
+			return err
+		}
 	}
-	return reply{bytes: buf[start:], late: r.late}
+	return nil
 }

@@ -8,19 +8,20 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/drivers"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 )
 
 // everybody is a line with a meter of every kind, without a speed.
 func everybody(t *testing.T) Line {
 	t.Helper()
-	l := Line{Units: Units{3: meterOfConstants(t)}}
-	for _, m := range []Model{
+	l := Line{Units: meter.Units{3: constant(t, nil)}}
+	for _, m := range []meter.Model{
 		{Name: "dlt645-2007-3ph", Address: "000000000001"},
 		{Name: "dlt645-1997", Address: "000000000002"},
-		{Name: "cjt188-water", Address: "00000000000003", Order: LowFirst},
+		{Name: "cjt188-water", Address: "00000000000003", Order: meter.LowFirst},
 		{Name: "iec62056-generic", Address: "4"},
 	} {
-		l.Stations = append(l.Stations, Station{Meter: namedMeter(t, Config{}, m)})
+		l.Stations = append(l.Stations, Station{Meter: named(t, meter.Config{}, m)})
 	}
 	return l
 }
@@ -29,7 +30,7 @@ func everybody(t *testing.T) Line {
 // also when all come in one piece, and with noise between them.
 func TestMixedLineDispatch(t *testing.T) {
 	requests := [][]byte{
-		appendRTU(nil, 3, unhex("03 0000 0001")),
+		rtu(3, unhex("03 0000 0001")),
 		append(unhex("FE FE FE FE"), ask645("000000000001", 0x11, 0, 0, 1, 0)...),
 		ask645("000000000002", 0x01, 0x10, 0x90),
 		ask188(0x10, "00000000000003", 0x01, 0x1F, 0x90, 1),
@@ -44,7 +45,7 @@ func TestMixedLineDispatch(t *testing.T) {
 			got, _ := exchange(t, conn, r)
 			asked := []int64{l.Units[3].Requests()}
 			for _, s := range l.Stations {
-				asked = append(asked, s.Meter.(*Named).Requests())
+				asked = append(asked, s.Meter.(*meter.Named).Requests())
 			}
 			for j, n := range asked {
 				want := int64(0)
@@ -84,7 +85,7 @@ func TestForeignSettings(t *testing.T) {
 		{"4800 8E1", true, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			m := namedMeter(t, Config{}, Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
+			m := named(t, meter.Config{}, meter.Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
 			host := settings(t, c.host)
 			conn, stop := wired(t, Line{Garbage: c.garbage, Stations: []Station{{Meter: m, Serial: settings(t, "2400 8E1")}}},
 				func() (drivers.Settings, bool) { return host, true })
@@ -100,7 +101,7 @@ func TestForeignSettings(t *testing.T) {
 // A host that changes its speed while the meter thinks reads nothing.
 func TestHostChangesSpeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := namedMeter(t, Config{}, Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
+		m := named(t, meter.Config{}, meter.Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
 		asked := 0
 		conn, stop := wired(t, Line{Stations: []Station{{Meter: m, Serial: settings(t, "2400 8E1")}}}, func() (drivers.Settings, bool) {
 			asked++
@@ -130,7 +131,7 @@ func TestIEC62056ChangesSpeed(t *testing.T) {
 		{"parity done by hand", "300 8N1", "300 8N1", "2400 8N1", true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			m := namedMeter(t, Config{}, Model{Name: "iec62056-generic", Address: "1", Speed: 2400})
+			m := named(t, meter.Config{}, meter.Model{Name: "iec62056-generic", Address: "1", Speed: 2400})
 			var host atomic.Pointer[drivers.Settings]
 			set := func(s string) { v := settings(t, s); host.Store(&v) }
 			set(c.before)
@@ -171,8 +172,8 @@ func TestIEC62056ChangesSpeed(t *testing.T) {
 // and have answered.
 func TestLateReplyCrosses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slow := namedMeter(t, Config{Fault: func(int) Fault { return Fault{Late: 2500 * time.Millisecond} }}, Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
-		quick := namedMeter(t, Config{}, Model{Name: "dlt645-2007-3ph", Address: "000000000002"})
+		slow := named(t, meter.Config{Fault: func(int) meter.Fault { return meter.Fault{Late: 2500 * time.Millisecond} }}, meter.Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
+		quick := named(t, meter.Config{}, meter.Model{Name: "dlt645-2007-3ph", Address: "000000000002"})
 		conn, stop := wired(t, Line{Stations: []Station{{Meter: slow}, {Meter: quick}}}, nil)
 		defer stop()
 		for i, c := range []struct {
@@ -197,12 +198,12 @@ func TestLateReplyCrosses(t *testing.T) {
 func TestCollision(t *testing.T) {
 	for _, serial := range []drivers.Settings{{}, settings(t, "2400 8E1")} {
 		synctest.Test(t, func(t *testing.T) {
-			a := namedMeter(t, Config{Base: &drivers.Decimal{Coef: 1111}}, Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
-			b := namedMeter(t, Config{Base: &drivers.Decimal{Coef: 2222}}, Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
+			a := named(t, meter.Config{Base: &drivers.Decimal{Coef: 1111}}, meter.Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
+			b := named(t, meter.Config{Base: &drivers.Decimal{Coef: 2222}}, meter.Model{Name: "dlt645-2007-3ph", Address: "000000000001"})
 			conn, stop := wired(t, Line{Serial: serial, Stations: []Station{{Meter: a}, {Meter: b}}}, nil)
 			defer stop()
 			got, _ := exchange(t, conn, ask645("000000000001", 0x11, 0, 0, 1, 0))
-			if _, size := a.find(got); len(got) != 20 || size > 0 {
+			if _, size := a.Find(got); len(got) != 20 || size > 0 {
 				t.Errorf("% X, want 20 bytes that are no frame", got)
 			}
 			if a.Requests() != 1 || b.Requests() != 1 {
@@ -214,9 +215,9 @@ func TestCollision(t *testing.T) {
 
 // Two that begin at different times overlap from there on.
 func TestCollisionOverlaps(t *testing.T) {
-	timing := Timing{Baud: 1000, Bits: 10}
+	timing := timing{baud: 1000, bits: 10}
 	later := timing
-	later.Delay = 25 * time.Millisecond // two characters and a half
+	later.delay = 25 * time.Millisecond // two characters and a half
 	a := transmission{bytes: unhex("F1 F2 F3"), timing: timing}
 	b := transmission{bytes: unhex("0F 1F 2F"), timing: later}
 	want := unhex("F1 F2 03 1F 2F")
@@ -234,10 +235,36 @@ func TestEcho(t *testing.T) {
 		l.Echo = true
 		conn, stop := wired(t, l, nil)
 		defer stop()
-		request := appendRTU(nil, 3, unhex("03 0000 0001"))
+		request := rtu(3, unhex("03 0000 0001"))
 		got, _ := exchange(t, conn, request)
-		if want := append(bytes.Clone(request), appendRTU(nil, 3, unhex("03 02 2EE0"))...); !bytes.Equal(got, want) {
+		if want := append(bytes.Clone(request), rtu(3, unhex("03 02 2EE0"))...); !bytes.Equal(got, want) {
 			t.Errorf("% X, want % X", got, want)
 		}
 	})
+}
+
+// Each protocol takes the time of its bytes at its own speed.
+func TestNamedTiming(t *testing.T) {
+	for _, c := range []struct {
+		model   meter.Model
+		serial  string
+		request []byte
+		want    func(reply int) time.Duration
+	}{
+		{meter.Model{Name: "dlt645-2007-3ph", Address: "000000000001", Wakeup: 4}, "2400 8E1", append(unhex("FE FE FE FE"), ask645("000000000001", 0x11, 0, 0, 1, 0)...),
+			func(n int) time.Duration { return chars(4+16, n, 11, 2400) + 30*time.Millisecond }},
+		{meter.Model{Name: "cjt188-water", Address: "00000000000001"}, "9600 8N1", unhex("68 10 AA AA AA AA AA AA AA 01 03 90 1F 90 61 16"),
+			func(n int) time.Duration { return chars(16, n, 10, 9600) + 50*time.Millisecond }},
+		{meter.Model{Name: "iec62056-generic", Address: "1"}, "300 7E1", []byte("/?!\r\n"),
+			func(n int) time.Duration { return chars(5, n, 10, 300) + 200*time.Millisecond }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			conn, stop := wired(t, Line{Stations: []Station{{Meter: named(t, meter.Config{}, c.model), Serial: settings(t, c.serial)}}}, nil)
+			defer stop()
+			reply, took := exchangeFor(t, conn, c.request, time.Minute)
+			if want := c.want(len(reply)); len(reply) == 0 || took-want > time.Microsecond || want-took > time.Microsecond {
+				t.Errorf("%s: %d bytes after %v, on the wire they take %v", c.model.Name, len(reply), took, want)
+			}
+		})
+	}
 }

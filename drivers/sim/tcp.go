@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"sync"
+
+	"github.com/tallystick/tallystick/drivers/sim/meter"
 )
 
 // The header before each PDU (Modbus Messaging on TCP/IP V1.0b, section 3.1.3):
@@ -18,18 +20,18 @@ const (
 	readBuf = 16 * maxADU
 )
 
-// ServeTCP answers Modbus TCP requests on every connection to ln, in the order
-// they come. It closes ln and all connections and returns nil when ctx is
-// done; an error of the listener ends it at once. Requests to units that are
-// not there get no reply, as from a device with one unit; bytes that are no
-// Modbus TCP close their connection.
-func ServeTCP(ctx context.Context, ln net.Listener, units Units) error {
+// serveModbusTCP answers requests on every connection to ln, in the order they
+// come. It closes ln and all connections and returns nil when ctx is done; an
+// error of the listener ends it at once. Requests to units that are not there
+// get no reply, as from a device with one unit; bytes that are no Modbus TCP
+// close their connection.
+func serveModbusTCP(ctx context.Context, ln net.Listener, units meter.Units) error {
 	return accept(ctx, ln, func(ctx context.Context, conn net.Conn) error {
-		return serveTCP(ctx, conn, units)
+		return answerModbusTCP(ctx, conn, units)
 	})
 }
 
-func serveTCP(ctx context.Context, conn io.ReadWriter, units Units) error {
+func answerModbusTCP(ctx context.Context, conn io.ReadWriter, units meter.Units) error {
 	in := make([]byte, readBuf)
 	out := make([]byte, 0, readBuf)
 	var pdu [maxPDU]byte
@@ -50,20 +52,20 @@ func serveTCP(ctx context.Context, conn io.ReadWriter, units Units) error {
 				break
 			}
 			if m := units[rest[6]]; m != nil {
-				r := m.respond(pdu[:], rest[6], rest[mbap:size])
-				if r.late > 0 { // only this reply, not those before it
+				r := m.Respond(pdu[:], rest[6], rest[mbap:size])
+				if r.Late > 0 { // only this reply, not those before it
 					if err := flush(conn, &out); err != nil {
 						return err
 					}
-					if err := sleep(ctx, r.late); err != nil {
+					if err := sleep(ctx, r.Late); err != nil {
 						return err
 					}
 				}
-				out = append(out, r.noise...)
-				if len(r.pdu) > 0 {
+				out = append(out, r.Noise...)
+				if len(r.PDU) > 0 {
 					out = append(out, rest[0], rest[1], 0, 0)
-					out = binary.BigEndian.AppendUint16(out, uint16(1+len(r.pdu)))
-					out = append(append(out, r.unit), r.pdu...)
+					out = binary.BigEndian.AppendUint16(out, uint16(1+len(r.PDU)))
+					out = append(append(out, r.Unit), r.PDU...)
 				}
 			}
 			rest = rest[size:]

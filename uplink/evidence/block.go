@@ -3,6 +3,9 @@ package evidence
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Samples are one meter's values in one block, indexed [column][slot].
@@ -25,6 +28,19 @@ func (s *Samples) Code(column, slot int) Code {
 	return s.Codes[column][slot]
 }
 
+// Present counts the samples that have a value.
+func (s *Samples) Present() int {
+	n := s.Slots * len(s.Values)
+	for _, codes := range s.Codes {
+		for _, code := range codes {
+			if !code.HasValue() {
+				n--
+			}
+		}
+	}
+	return n
+}
+
 // Block is one channel of one window.
 type Block struct {
 	Salt    [16]byte
@@ -35,45 +51,54 @@ type Block struct {
 
 // AppendBlock appends the encoding of b, whose meters are described by dict.
 func AppendBlock(dst []byte, b *Block, dict []ChannelMeter) ([]byte, error) {
-	body, err := appendBody(make([]byte, 0, 1024), b.Channel, b.Meters, dict)
+	start := len(dst)
+	dst, err := appendBody(dst, b.Channel, b.Meters, dict)
 	if err != nil {
 		return nil, err
 	}
-	return appendBlock(dst, b.Salt, b.Channel, b.Seq, body), nil
+	return slices.Insert(dst, start, appendBlockHead(make([]byte, 0, 40), b, len(dst)-start)...), nil
 }
 
-func appendBlock(dst []byte, salt [16]byte, ch Channel, seq uint64, body []byte) []byte {
-	dst = appendHead(dst, majorArray, 4)
-	dst = appendBytes(dst, salt[:])
-	dst = appendHead(dst, majorUint, uint64(ch))
-	dst = appendHead(dst, majorUint, seq)
-	return appendBytes(dst, body)
+// JoinBlock appends what SplitBlock takes apart.
+func JoinBlock(dst []byte, b *Block, body []byte) []byte {
+	return append(appendBlockHead(dst, b, len(body)), body...)
 }
 
-func splitBlock(b []byte) (blk Block, body []byte, err error) {
-	r := reader{where: "block", b: b}
-	if n := r.head(majorArray, "array"); r.err == nil && n != 4 {
-		r.fail("array of %d, want 4", n)
+// appendBlockHead appends a block of a body of size bytes, but that.
+func appendBlockHead(dst []byte, b *Block, size int) []byte {
+	dst = canon.AppendHead(dst, canon.Array, 4)
+	dst = canon.AppendBytes(dst, b.Salt[:])
+	dst = canon.AppendHead(dst, canon.Uint, uint64(b.Channel))
+	dst = canon.AppendHead(dst, canon.Uint, b.Seq)
+	return canon.AppendHead(dst, canon.Bytes, uint64(size))
+}
+
+// SplitBlock reads a block all but its body, for want of a dictionary, or
+// because it has none: blk has no meters. body is a slice of b.
+func SplitBlock(b []byte) (blk Block, body []byte, err error) {
+	r := canon.NewReader("block", b)
+	if n := r.Head(canon.Array, "array"); r.Err() == nil && n != 4 {
+		r.Fail("array of %d, want 4", n)
 	}
-	salt := r.bytes("salt")
-	if r.err == nil && len(salt) != len(blk.Salt) {
-		r.fail("salt of %d bytes, want %d", len(salt), len(blk.Salt))
+	salt := r.Bytes("salt")
+	if r.Err() == nil && len(salt) != len(blk.Salt) {
+		r.Fail("salt of %d bytes, want %d", len(salt), len(blk.Salt))
 	}
 	copy(blk.Salt[:], salt)
-	ch := r.head(majorUint, "channel")
+	ch := r.Head(canon.Uint, "channel")
 	if ch > 0xffff {
-		r.fail("channel %d", ch)
+		r.Fail("channel %d", ch)
 	}
 	blk.Channel = Channel(ch)
-	blk.Seq = r.head(majorUint, "channel sequence")
-	body = r.bytes("body")
-	return blk, body, r.end()
+	blk.Seq = r.Head(canon.Uint, "channel sequence")
+	body = r.Bytes("body")
+	return blk, body, r.End()
 }
 
 // DecodeBlock reads a block whose meters are described by dict. Only the
 // canonical encoding is accepted. The result does not alias b.
 func DecodeBlock(b []byte, dict []ChannelMeter) (Block, error) {
-	blk, body, err := splitBlock(b)
+	blk, body, err := SplitBlock(b)
 	if err != nil {
 		return Block{}, err
 	}
@@ -82,12 +107,6 @@ func DecodeBlock(b []byte, dict []ChannelMeter) (Block, error) {
 	} else {
 		blk.Meters, err = decodeBody(body, dict)
 	}
-	return blk, err
-}
-
-// DecodeBlockHeader reads a block all but its body, for want of a dictionary.
-func DecodeBlockHeader(b []byte) (Block, error) {
-	blk, _, err := splitBlock(b)
 	return blk, err
 }
 
@@ -163,17 +182,17 @@ func appendBody(dst []byte, ch Channel, meters []Samples, dict []ChannelMeter) (
 		return framesBody(dst, meters, dict)
 	}
 	if len(meters) != len(dict) {
-		return nil, malformed("block", "%d meters, the dictionary has %d", len(meters), len(dict))
+		return nil, canon.Malformed("block", "%d meters, the dictionary has %d", len(meters), len(dict))
 	}
 	cells := 0
 	for m := range meters {
 		if err := meters[m].check(len(dict[m].Columns)); err != nil {
-			return nil, malformed("block", "meter %d: %v", m, err)
+			return nil, canon.Malformed("block", "meter %d: %v", m, err)
 		}
 		cells += meters[m].Slots * len(dict[m].Columns)
 	}
 	if cells > MaxCells {
-		return nil, malformed("block", "%d samples, limit %d", cells, MaxCells)
+		return nil, canon.Malformed("block", "%d samples, limit %d", cells, MaxCells)
 	}
 	dst = appendExceptions(dst, meters)
 	for m := range meters {
@@ -195,25 +214,25 @@ func appendBody(dst []byte, ch Channel, meters []Samples, dict []ChannelMeter) (
 func (s *Samples) check(columns int) error {
 	switch {
 	case s.Slots < 0 || s.Slots > MaxSlots:
-		return malformed("samples", "%d slots, limit %d", s.Slots, MaxSlots)
+		return canon.Malformed("samples", "%d slots, limit %d", s.Slots, MaxSlots)
 	case len(s.Values) != columns:
-		return malformed("samples", "%d columns, the dictionary has %d", len(s.Values), columns)
+		return canon.Malformed("samples", "%d columns, the dictionary has %d", len(s.Values), columns)
 	case s.Codes != nil && len(s.Codes) != columns:
-		return malformed("samples", "codes for %d columns, the dictionary has %d", len(s.Codes), columns)
+		return canon.Malformed("samples", "codes for %d columns, the dictionary has %d", len(s.Codes), columns)
 	}
 	for c := range s.Values {
 		if len(s.Values[c]) != s.Slots {
-			return malformed("samples", "column %d has %d values for %d slots", c, len(s.Values[c]), s.Slots)
+			return canon.Malformed("samples", "column %d has %d values for %d slots", c, len(s.Values[c]), s.Slots)
 		}
 		if s.Codes == nil || s.Codes[c] == nil {
 			continue
 		}
 		if len(s.Codes[c]) != s.Slots {
-			return malformed("samples", "column %d has %d codes for %d slots", c, len(s.Codes[c]), s.Slots)
+			return canon.Malformed("samples", "column %d has %d codes for %d slots", c, len(s.Codes[c]), s.Slots)
 		}
 		for _, code := range s.Codes[c] {
-			if code > lastCode {
-				return malformed("samples", "column %d: unknown code %d", c, code)
+			if !code.Known() {
+				return canon.Malformed("samples", "column %d: unknown code %d", c, code)
 			}
 		}
 	}
@@ -221,64 +240,64 @@ func (s *Samples) check(columns int) error {
 }
 
 func decodeBody(body []byte, dict []ChannelMeter) ([]Samples, error) {
-	r := &reader{where: "block", b: body}
-	exceptions := r.exceptions()
-	listed := body[:r.at]
+	r := canon.NewReader("block", body)
+	exceptions := readExceptions(r)
+	listed := body[:r.At()]
 	a := arena{}
 	for _, cm := range dict {
 		a.columns += len(cm.Columns)
 	}
 	meters := make([]Samples, len(dict))
 	for m := range meters {
-		slots := r.uvarint("slot count")
+		slots := r.Uvarint("slot count")
 		if slots > MaxSlots {
-			r.fail("meter %d: %d slots, limit %d", m, slots, MaxSlots)
+			r.Fail("meter %d: %d slots, limit %d", m, slots, MaxSlots)
 		}
 		columns := len(dict[m].Columns)
-		if a.cells += int(slots) * columns; r.err == nil && a.cells > MaxCells {
-			r.fail("more than %d samples", MaxCells)
+		if a.cells += int(slots) * columns; r.Err() == nil && a.cells > MaxCells {
+			r.Fail("more than %d samples", MaxCells)
 		}
-		if r.err != nil {
-			return nil, r.err
+		if r.Err() != nil {
+			return nil, r.Err()
 		}
 		mine := 0
 		for mine < len(exceptions) && exceptions[mine].meter == m {
 			mine++
 		}
 		meters[m] = a.samples(int(slots), columns)
-		if err := r.samples(&meters[m], exceptions[:mine]); err != nil {
+		if err := readSamples(r, &meters[m], exceptions[:mine]); err != nil {
 			return nil, err
 		}
 		exceptions = exceptions[mine:]
 	}
 	if len(exceptions) > 0 {
-		r.fail("exception for meter %d out of order or beyond the last meter", exceptions[0].meter)
+		r.Fail("exception for meter %d out of order or beyond the last meter", exceptions[0].meter)
 	}
-	if err := r.end(); err != nil {
+	if err := r.End(); err != nil {
 		return nil, err
 	}
 	if !bytes.Equal(appendExceptions(make([]byte, 0, len(listed)), meters), listed) {
-		return nil, malformed("block", "exceptions not in canonical form")
+		return nil, canon.Malformed("block", "exceptions not in canonical form")
 	}
 	return meters, nil
 }
 
-// exceptions reads the exception list; the ranges are checked where they are
+// readExceptions reads the exception list; the ranges are checked where they are
 // applied.
-func (r *reader) exceptions() []exception {
-	n := r.uvarint("exception count")
-	if r.err == nil && n > uint64(r.left()/5) {
-		r.fail("%d exceptions announced in %d bytes", n, r.left())
+func readExceptions(r *canon.Reader) []exception {
+	n := r.Uvarint("exception count")
+	if r.Err() == nil && n > uint64(r.Left()/5) {
+		r.Fail("%d exceptions announced in %d bytes", n, r.Left())
 	}
-	if r.err != nil || n == 0 {
+	if r.Err() != nil || n == 0 {
 		return nil
 	}
 	list := make([]exception, n)
 	for i := range list {
-		meter, column := r.uvarint("meter"), r.uvarint("column")
-		first, count, code := r.uvarint("first slot"), r.uvarint("slot count"), r.uvarint("code")
+		meter, column := r.Uvarint("meter"), r.Uvarint("column")
+		first, count, code := r.Uvarint("first slot"), r.Uvarint("slot count"), r.Uvarint("code")
 		if meter >= MaxMeters || column > MaxColumns || first > MaxSlots || count > MaxSlots || code > uint64(lastCode) {
-			r.fail("exception %d: meter %d, column %d, slots %d+%d, code %d", i, meter, column, first, count, code)
+			r.Fail("exception %d: meter %d, column %d, slots %d+%d, code %d", i, meter, column, first, count, code)
 			return nil
 		}
 		list[i] = exception{int(meter), int(column), int(first), int(count), Code(code)}
@@ -286,8 +305,8 @@ func (r *reader) exceptions() []exception {
 	return list
 }
 
-// samples applies one meter's exceptions and reads its values.
-func (r *reader) samples(s *Samples, exceptions []exception) error {
+// readSamples applies one meter's exceptions and reads its values.
+func readSamples(r *canon.Reader, s *Samples, exceptions []exception) error {
 	if len(exceptions) > 0 {
 		flat := make([]Code, s.Slots*len(s.Values))
 		s.Codes = make([][]Code, len(s.Values))
@@ -297,8 +316,8 @@ func (r *reader) samples(s *Samples, exceptions []exception) error {
 	}
 	for _, e := range exceptions {
 		if e.column > len(s.Values) || e.first+e.count > s.Slots {
-			r.fail("exception for meter %d: column %d of %d, slots %d+%d of %d", e.meter, e.column, len(s.Values), e.first, e.count, s.Slots)
-			return r.err
+			r.Fail("exception for meter %d: column %d of %d, slots %d+%d of %d", e.meter, e.column, len(s.Values), e.first, e.count, s.Slots)
+			return r.Err()
 		}
 		lo, hi := e.column-1, e.column
 		if e.column == 0 {
@@ -314,12 +333,12 @@ func (r *reader) samples(s *Samples, exceptions []exception) error {
 		prev := int64(0)
 		for slot := range column {
 			if s.Code(c, slot).HasValue() {
-				prev += unzigzag(r.uvarint("value"))
+				prev += unzigzag(r.Uvarint("value"))
 				column[slot] = prev
 			}
 		}
 	}
-	return r.err
+	return r.Err()
 }
 
 // arena hands out the samples of one block from few allocations.

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 func dictOf(columns ...int) (dict []evidence.ChannelMeter) {
@@ -103,7 +104,7 @@ func TestBlockRefusesOtherForms(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := evidence.DecodeBlock(blockOf(tt.body...), dictOf(tt.columns...))
-			var format *evidence.FormatError
+			var format *canon.FormatError
 			if !errors.As(err, &format) {
 				t.Errorf("decoded with error %v, want a format error", err)
 			}

@@ -1,39 +1,56 @@
 package evidence
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
+)
 
 // UnverifiedLeaf is one parsed COSE_Sign1 over a leaf payload. Nothing in it
 // has been checked but its form.
 type UnverifiedLeaf struct {
 	Manifest Manifest
 	Sign1    []byte // as received
-	Payload  []byte // what is signed and hashed; a slice of Sign1
-
-	envelope envelope
+	UnverifiedSign1
 }
 
 // ParseLeaf takes apart one COSE_Sign1. The result aliases sign1.
 func ParseLeaf(sign1 []byte) (UnverifiedLeaf, error) {
-	e, err := parseEnvelope("leaf", sign1)
+	e, err := ParseSign1("leaf", sign1)
 	if err != nil {
 		return UnverifiedLeaf{}, err
 	}
-	m, err := decodeManifest(e.suite(), e.payload)
+	m, err := decodeManifest(e.Suite(), e.Payload)
 	if err != nil {
 		return UnverifiedLeaf{}, err
 	}
-	return UnverifiedLeaf{Manifest: m, Sign1: sign1, Payload: e.payload, envelope: e}, nil
+	return UnverifiedLeaf{Manifest: m, Sign1: sign1, UnverifiedSign1: e}, nil
 }
 
-// Suite is that of the algorithm the leaf claims to be signed with.
-func (l *UnverifiedLeaf) Suite() Suite { return l.envelope.suite() }
+// SignLeaf makes the leaf that ParseLeaf reads. m needs no Log where it is that
+// of a genesis leaf.
+func SignLeaf(s Signer, m Manifest) (UnverifiedLeaf, error) {
+	payload, err := m.encode()
+	if err != nil {
+		return UnverifiedLeaf{}, err
+	}
+	sign1, err := Sign1(s, payload)
+	if err != nil {
+		return UnverifiedLeaf{}, fmt.Errorf("sign leaf %d: %w", m.N, err)
+	}
+	e, err := ParseSign1("leaf", sign1)
+	if err != nil {
+		return UnverifiedLeaf{}, err
+	}
+	if m.Type == GenesisLeaf {
+		m.Log = e.Suite().logID(payload)
+	}
+	return UnverifiedLeaf{Manifest: m, Sign1: sign1, UnverifiedSign1: e}, nil
+}
 
 // Hash is the leaf's RFC 6962 leaf hash.
 func (l *UnverifiedLeaf) Hash() Hash { return l.Suite().leafHash(l.Payload) }
-
-// VerifySignature returns nil when pub signed the payload, ErrSignature when
-// it did not.
-func (l *UnverifiedLeaf) VerifySignature(pub PublicKey) error { return l.envelope.verify(pub) }
 
 // RawBlock is a block as received.
 type RawBlock struct {
@@ -63,7 +80,7 @@ func ParseDelivery(b []byte) (UnverifiedDelivery, error) {
 		return UnverifiedDelivery{}, err
 	}
 	if d.anchor != nil && d.anchor.N != leaf.Manifest.N {
-		return UnverifiedDelivery{}, malformed("delivery", "anchor for leaf %d beside leaf %d", d.anchor.N, leaf.Manifest.N)
+		return UnverifiedDelivery{}, canon.Malformed("delivery", "anchor for leaf %d beside leaf %d", d.anchor.N, leaf.Manifest.N)
 	}
 	return UnverifiedDelivery{UnverifiedLeaf: leaf, Blocks: d.blocks, Anchor: d.anchor}, nil
 }
@@ -78,59 +95,61 @@ type delivery struct {
 func splitDelivery(b []byte) (delivery, error) {
 	const where = "delivery"
 	if len(b) > MaxDelivery {
-		return delivery{}, malformed(where, "%d bytes, limit %d", len(b), MaxDelivery)
+		return delivery{}, canon.Malformed(where, "%d bytes, limit %d", len(b), MaxDelivery)
 	}
-	r := reader{where: where, b: b}
-	parts := r.head(majorArray, "array")
-	if r.err == nil && parts != 2 && parts != 3 {
-		r.fail("array of %d, want 2 or 3", parts)
+	r := canon.NewReader(where, b)
+	parts := r.Head(canon.Array, "array")
+	if r.Err() == nil && parts != 2 && parts != 3 {
+		r.Fail("array of %d, want 2 or 3", parts)
 	}
-	d := delivery{sign1: r.bytes("signed leaf")}
-	n := r.head(majorMap, "block map")
-	if n > uint64(r.left()) {
-		r.fail("%d blocks announced in %d bytes", n, r.left())
+	d := delivery{sign1: r.Bytes("signed leaf")}
+	n := r.Head(canon.Map, "block map")
+	if n > uint64(r.Left()) {
+		r.Fail("%d blocks announced in %d bytes", n, r.Left())
 	}
-	for i := uint64(0); i < n && r.err == nil; i++ {
-		ch := r.head(majorUint, "channel")
-		if r.err == nil && (ch > 0xffff || i > 0 && Channel(ch) <= d.blocks[i-1].Channel) {
-			r.fail("channel %d out of order or range", ch)
+	for i := uint64(0); i < n && r.Err() == nil; i++ {
+		ch := r.Head(canon.Uint, "channel")
+		if r.Err() == nil && (ch > 0xffff || i > 0 && Channel(ch) <= d.blocks[i-1].Channel) {
+			r.Fail("channel %d out of order or range", ch)
 		}
-		d.blocks = append(d.blocks, RawBlock{Channel: Channel(ch), Bytes: r.bytes("block")})
+		d.blocks = append(d.blocks, RawBlock{Channel: Channel(ch), Bytes: r.Bytes("block")})
 	}
-	if r.err == nil && parts == 3 {
+	if r.Err() == nil && parts == 3 {
 		d.anchor = new(Anchor)
-		if err := decodeAnchor(r.b[r.at:], d.anchor); err != nil {
+		if err := decodeAnchor(r.Rest(), d.anchor); err != nil {
 			return delivery{}, err
 		}
 		return d, nil
 	}
-	return d, r.end()
+	return d, r.End()
 }
 
 func decodeAnchor(b []byte, a *Anchor) error {
-	if err := unmarshal("anchor", b, a); err != nil {
+	if err := canon.Unmarshal("anchor", b, a); err != nil {
 		return err
 	}
 	if !a.Valid() {
-		return malformed("anchor", "%d hashes do not fit %d leaves", len(a.Hashes), a.N)
+		return canon.Malformed("anchor", "%d hashes do not fit %d leaves", len(a.Hashes), a.N)
 	}
-	return canonical("anchor", b, *a)
+	return canon.Check("anchor", b, *a)
 }
 
-func appendDelivery(dst, sign1 []byte, blocks []RawBlock, anchor *Anchor) ([]byte, error) {
+// AppendDelivery appends what ParseDelivery takes apart: blocks ascend by
+// channel, and anchor may be nil.
+func AppendDelivery(dst, sign1 []byte, blocks []RawBlock, anchor *Anchor) ([]byte, error) {
 	parts := uint64(2)
 	if anchor != nil {
 		parts = 3
 	}
-	dst = appendHead(dst, majorArray, parts)
-	dst = appendBytes(dst, sign1)
-	dst = appendHead(dst, majorMap, uint64(len(blocks)))
+	dst = canon.AppendHead(dst, canon.Array, parts)
+	dst = canon.AppendBytes(dst, sign1)
+	dst = canon.AppendHead(dst, canon.Map, uint64(len(blocks)))
 	for _, b := range blocks {
-		dst = appendHead(dst, majorUint, uint64(b.Channel))
-		dst = appendBytes(dst, b.Bytes)
+		dst = canon.AppendHead(dst, canon.Uint, uint64(b.Channel))
+		dst = canon.AppendBytes(dst, b.Bytes)
 	}
 	if anchor != nil {
-		enc, err := marshal(*anchor)
+		enc, err := canon.Marshal(*anchor)
 		if err != nil {
 			return nil, err
 		}
@@ -148,10 +167,10 @@ func FilterDelivery(dst, stored []byte, keep func(RawBlock) bool, anchor *Anchor
 		return nil, err
 	}
 	if anchor != nil && !anchor.Valid() {
-		return nil, malformed("anchor", "%d hashes do not fit %d leaves", len(anchor.Hashes), anchor.N)
+		return nil, canon.Malformed("anchor", "%d hashes do not fit %d leaves", len(anchor.Hashes), anchor.N)
 	}
 	blocks := slices.DeleteFunc(d.blocks, func(b RawBlock) bool { return !keep(b) })
-	return appendDelivery(dst, d.sign1, blocks, anchor)
+	return AppendDelivery(dst, d.sign1, blocks, anchor)
 }
 
 // RecordBlock is the block of channel Records in a delivery, nil where there is
@@ -183,18 +202,6 @@ func WitnessedNote(delivery []byte) string {
 	return l.Manifest.Note
 }
 
-// Granted keeps, for FilterDelivery, what a lender may have: the channels given,
-// and the records that are for it or for every lender.
-func Granted(lender string, channels []Channel) func(RawBlock) bool {
-	return func(b RawBlock) bool {
-		if b.Channel != Records {
-			return slices.Contains(channels, b.Channel)
-		}
-		r, err := ParseRecord(b.Bytes)
-		return err == nil && (r.For == "" || r.For == lender)
-	}
-}
-
 // Meta is what a reader needs beside the stream: signed leaves, as COSE_Sign1.
 type Meta struct {
 	Genesis    []byte
@@ -204,10 +211,10 @@ type Meta struct {
 
 // Encode is the retained meta message.
 func (m Meta) Encode() []byte {
-	b := appendHead(nil, majorArray, uint64(2+len(m.Rotations)))
-	b = appendBytes(appendBytes(b, m.Genesis), m.Dictionary)
+	b := canon.AppendHead(nil, canon.Array, uint64(2+len(m.Rotations)))
+	b = canon.AppendBytes(canon.AppendBytes(b, m.Genesis), m.Dictionary)
 	for _, r := range m.Rotations {
-		b = appendBytes(b, r)
+		b = canon.AppendBytes(b, r)
 	}
 	return b
 }
@@ -233,16 +240,16 @@ const MaxRotations = 1000
 // ParseMeta takes apart a meta message. The result aliases b.
 func ParseMeta(b []byte) (UnverifiedMeta, error) {
 	const where = "meta"
-	r := reader{where: where, b: b}
-	n := r.head(majorArray, "array")
-	if r.err == nil && (n < 2 || n > 2+MaxRotations) {
-		r.fail("array of %d, want 2 to %d", n, 2+MaxRotations)
+	r := canon.NewReader(where, b)
+	n := r.Head(canon.Array, "array")
+	if r.Err() == nil && (n < 2 || n > 2+MaxRotations) {
+		r.Fail("array of %d, want 2 to %d", n, 2+MaxRotations)
 	}
-	raw := Meta{Genesis: r.bytes("genesis leaf"), Dictionary: r.bytes("dictionary leaf")}
-	for i := uint64(2); i < n && r.err == nil; i++ {
-		raw.Rotations = append(raw.Rotations, r.bytes("rotation leaf"))
+	raw := Meta{Genesis: r.Bytes("genesis leaf"), Dictionary: r.Bytes("dictionary leaf")}
+	for i := uint64(2); i < n && r.Err() == nil; i++ {
+		raw.Rotations = append(raw.Rotations, r.Bytes("rotation leaf"))
 	}
-	if err := r.end(); err != nil {
+	if err := r.End(); err != nil {
 		return UnverifiedMeta{}, err
 	}
 	return raw.Parse()
@@ -260,11 +267,11 @@ func (m Meta) Parse() (p UnverifiedMeta, err error) {
 	log, last := p.Genesis.Manifest.Log, uint64(0)
 	switch {
 	case p.Genesis.Manifest.Genesis == nil:
-		return p, malformed(where, "first leaf is of type %s, want genesis", p.Genesis.Manifest.Type)
+		return p, canon.Malformed(where, "first leaf is of type %s, want genesis", p.Genesis.Manifest.Type)
 	case p.Dictionary.Manifest.Dictionary() == nil:
-		return p, malformed(where, "second leaf is of type %s, which holds no dictionary", p.Dictionary.Manifest.Type)
+		return p, canon.Malformed(where, "second leaf is of type %s, which holds no dictionary", p.Dictionary.Manifest.Type)
 	case p.Dictionary.Manifest.Log != log:
-		return p, malformed(where, "leaves of two logs, %s and %s", log, p.Dictionary.Manifest.Log)
+		return p, canon.Malformed(where, "leaves of two logs, %s and %s", log, p.Dictionary.Manifest.Log)
 	}
 	for _, sign1 := range m.Rotations {
 		l, err := ParseLeaf(sign1)
@@ -272,7 +279,7 @@ func (m Meta) Parse() (p UnverifiedMeta, err error) {
 		case err != nil:
 			return p, err
 		case l.Manifest.Rotation == nil || l.Manifest.Log != log || l.Manifest.N <= last:
-			return p, malformed(where, "leaf %d of type %s, log %s: want a later rotation of log %s", l.Manifest.N, l.Manifest.Type, l.Manifest.Log, log)
+			return p, canon.Malformed(where, "leaf %d of type %s, log %s: want a later rotation of log %s", l.Manifest.N, l.Manifest.Type, l.Manifest.Log, log)
 		}
 		last = l.Manifest.N
 		p.Rotations = append(p.Rotations, l)

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Column is one quantity of one meter in one channel. A sample of it is an
@@ -54,39 +56,39 @@ func (d *Dictionary) ChannelList() []Channel { return slices.Sorted(maps.Keys(d.
 func (d *Dictionary) Validate() error {
 	const where = "dictionary"
 	if len(d.Meters) > MaxMeters {
-		return malformed(where, "%d meters, limit %d", len(d.Meters), MaxMeters)
+		return canon.Malformed(where, "%d meters, limit %d", len(d.Meters), MaxMeters)
 	}
 	for i, m := range d.Meters {
 		switch {
-		case !text(m.Name) || m.Name == "":
-			return malformed(where, "meter %d: name missing or not text of at most %d bytes", i, MaxText)
-		case !text(m.Profile):
-			return malformed(where, "meter %s: profile id is not text of at most %d bytes", m.Name, MaxText)
+		case !ValidText(m.Name) || m.Name == "":
+			return canon.Malformed(where, "meter %d: name missing or not text of at most %d bytes", i, MaxText)
+		case !ValidText(m.Profile):
+			return canon.Malformed(where, "meter %s: profile id is not text of at most %d bytes", m.Name, MaxText)
 		case m.IntervalMS == 0:
-			return malformed(where, "meter %s: interval is 0", m.Name)
+			return canon.Malformed(where, "meter %s: interval is 0", m.Name)
 		case m.ProfileVersion < 0 || m.ProfileVersion > math.MaxInt32: // an int is 32 bits on some boxes
-			return malformed(where, "meter %s: profile version %d", m.Name, m.ProfileVersion)
+			return canon.Malformed(where, "meter %s: profile version %d", m.Name, m.ProfileVersion)
 		}
 	}
 	for ch, meters := range d.Channels {
 		if ch == Records {
-			return malformed(where, "channel %d has no meters", ch)
+			return canon.Malformed(where, "channel %d has no meters", ch)
 		}
 		last := -1
 		for _, cm := range meters {
 			if cm.Meter <= last || cm.Meter >= len(d.Meters) {
-				return malformed(where, "channel %d: meter index %d after %d, want ascending and below %d", ch, cm.Meter, last, len(d.Meters))
+				return canon.Malformed(where, "channel %d: meter index %d after %d, want ascending and below %d", ch, cm.Meter, last, len(d.Meters))
 			}
 			last = cm.Meter
 			if n := len(cm.Columns); n == 0 || n > MaxColumns {
-				return malformed(where, "channel %d, meter %d: %d columns, want 1 to %d", ch, cm.Meter, n, MaxColumns)
+				return canon.Malformed(where, "channel %d, meter %d: %d columns, want 1 to %d", ch, cm.Meter, n, MaxColumns)
 			}
 			for _, c := range cm.Columns {
-				if !text(c.Quantity) || c.Quantity == "" || !text(c.Unit) {
-					return malformed(where, "channel %d, meter %d: quantity or unit is not text of at most %d bytes", ch, cm.Meter, MaxText)
+				if !ValidText(c.Quantity) || c.Quantity == "" || !ValidText(c.Unit) {
+					return canon.Malformed(where, "channel %d, meter %d: quantity or unit is not text of at most %d bytes", ch, cm.Meter, MaxText)
 				}
 				if c.MulCoef < 1 {
-					return malformed(where, "channel %d, meter %d, %s: multiplier %d, want at least 1", ch, cm.Meter, c.Quantity, c.MulCoef)
+					return canon.Malformed(where, "channel %d, meter %d, %s: multiplier %d, want at least 1", ch, cm.Meter, c.Quantity, c.MulCoef)
 				}
 			}
 		}
@@ -94,4 +96,5 @@ func (d *Dictionary) Validate() error {
 	return nil
 }
 
-func text(s string) bool { return len(s) <= MaxText && utf8.ValidString(s) }
+// ValidText reports whether s may stand in a leaf: UTF-8, at most MaxText bytes.
+func ValidText(s string) bool { return len(s) <= MaxText && utf8.ValidString(s) }

@@ -1,21 +1,23 @@
-// Package evidence is the signed format, both ends: what a box writes
-// (Writer) and the pieces a lender takes apart (ParseDelivery, DecodeBlock,
-// OpenReceipt, BundleReader). SPEC.md beside this file is normative; testdata
-// holds vectors a stranger can run.
+// Package evidence is the signed format: leaves, blocks, deliveries, and what
+// lenders say to boxes. SPEC.md beside this file is normative; testdata holds
+// vectors a stranger can run. Package seal writes a log of it, record is what
+// records say, bundle a log in a file, canon how all of it is written as bytes.
 //
 // Names carry the trust: everything called Unverified has been parsed and
 // nothing more. Package verify is the only place where it becomes a verdict.
 //
-// Every decoder is total: on any input it returns a value or a *FormatError
-// (or an error wrapping ErrVersion), in memory bounded by the limits below.
+// Every decoder is total: on any input it returns a value or a
+// *canon.FormatError (or an error wrapping ErrVersion), in memory bounded by the
+// limits below.
 // What decodes re-encodes to the same bytes.
 package evidence
 
 import (
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strconv"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Version is written into the genesis leaf by this package. Readers refuse any
@@ -43,18 +45,6 @@ const (
 // package does not know. The bytes may be perfectly good.
 var ErrVersion = errors.New("written by a newer Tallystick")
 
-// FormatError says which part of the input does not follow SPEC.md, and how.
-type FormatError struct {
-	Where string // "manifest", "block", "receipt", ...
-	Why   string // "trailing bytes", "field 5 ...", ...
-}
-
-func (e *FormatError) Error() string { return e.Where + ": " + e.Why }
-
-func malformed(where, format string, args ...any) error {
-	return &FormatError{Where: where, Why: fmt.Sprintf(format, args...)}
-}
-
 // LogID names one log: the first 16 bytes of the suite's hash of the genesis
 // payload.
 type LogID [16]byte
@@ -70,7 +60,7 @@ func ParseLogID(s string) (LogID, error) {
 	var id LogID
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(id) || hex.EncodeToString(b) != s {
-		return LogID{}, malformed("log id", "%.40q is not 32 lower-case hex digits", s)
+		return LogID{}, canon.Malformed("log id", "%.40q is not 32 lower-case hex digits", s)
 	}
 	copy(id[:], b)
 	return id, nil
@@ -191,6 +181,9 @@ const (
 
 	lastCode = Stale
 )
+
+// Known reports whether c is one of the codes above.
+func (c Code) Known() bool { return c <= lastCode }
 
 // HasValue reports whether a sample of this code carries a number.
 func (c Code) HasValue() bool { return c <= Suspect || c >= TooFast && c <= Stale }

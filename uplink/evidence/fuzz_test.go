@@ -3,12 +3,14 @@ package evidence_test
 import (
 	"bytes"
 	"errors"
-	"io"
 	"runtime"
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 func heap() uint64 {
@@ -20,7 +22,7 @@ func heap() uint64 {
 
 // known reports whether a decoder's error is one it promises.
 func known(err error) bool {
-	var format *evidence.FormatError
+	var format *canon.FormatError
 	return errors.As(err, &format) || errors.Is(err, evidence.ErrVersion) || errors.Is(err, evidence.ErrSignature)
 }
 
@@ -31,7 +33,7 @@ func FuzzParseDelivery(f *testing.F) {
 		f.Add(d)
 	}
 	s.Window(f)
-	d, err := evidence.FilterDelivery(nil, s.Deliveries[len(s.Deliveries)-1], evidence.Granted("", []evidence.Channel{1}), &anchor)
+	d, err := evidence.FilterDelivery(nil, s.Deliveries[len(s.Deliveries)-1], record.Granted("", []evidence.Channel{1}), &anchor)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -113,61 +115,6 @@ func FuzzOpenReceipt(f *testing.F) {
 	})
 }
 
-func bundleOf(t testing.TB, s *evidencetest.Stream) []byte {
-	t.Helper()
-	d, err := evidence.ParseDelivery(s.Deliveries[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file bytes.Buffer
-	w, err := evidence.NewBundleWriter(&file, evidence.BundleHeader{Log: d.Manifest.Log, Hi: uint64(len(s.Deliveries) - 1), Meta: evidence.Meta{Genesis: d.Sign1, Dictionary: d.Sign1}})
-	for _, d := range s.Deliveries {
-		if err == nil {
-			err = w.Append(d)
-		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file.Bytes()
-}
-
-func FuzzBundleReader(f *testing.F) {
-	f.Add(bundleOf(f, evidencetest.NewStream(f, 1, 2)))
-	f.Add([]byte("PK\x03\x04"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := evidence.NewBundleReader(bytes.NewReader(b))
-		if err != nil {
-			if !known(err) && !errors.Is(err, evidence.ErrNotBundle) {
-				t.Fatalf("unexpected kind of error: %v", err)
-			}
-			return
-		}
-		var again bytes.Buffer
-		w, err := evidence.NewBundleWriter(&again, r.Header())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for {
-			end := r.Offset()
-			d, err := r.Next()
-			if err != nil {
-				if err != io.EOF && err != io.ErrUnexpectedEOF && !known(err) {
-					t.Fatalf("unexpected kind of error: %v", err)
-				}
-				b = b[:end]
-				break
-			}
-			if err := w.Append(d); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if !bytes.Equal(again.Bytes(), b) {
-			t.Fatal("re-encodes differently")
-		}
-	})
-}
-
 func FuzzParseMeta(f *testing.F) {
 	f.Add(evidencetest.NewStream(f, 1, 0).Meta)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -197,7 +144,7 @@ func TestSmallInputsStaySmall(t *testing.T) {
 			t.Errorf("%x: %v allocations", b, n)
 		}
 		before := heap()
-		if _, err := evidence.NewBundleReader(bytes.NewReader(b)); err == nil {
+		if _, err := bundle.NewReader(bytes.NewReader(b)); err == nil {
 			t.Errorf("%x accepted", b)
 		}
 		if grown := int64(heap()) - int64(before); grown > 1<<20 {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Event is when a leaf was made, by the box's clocks.
@@ -59,30 +61,31 @@ func (k *KeyRecord) Key() PublicKey {
 // Digest is what the leaf before commits to: the hash of the record's
 // encoding, by the record's own suite.
 func (k *KeyRecord) Digest() Hash {
-	b, err := marshal(k)
+	b, err := canon.Marshal(k)
 	if err != nil {
 		panic(err) // plain values always encode
 	}
 	return suiteOf(k.Alg).Sum(b)
 }
 
-func (k *KeyRecord) validate() error {
+// Validate reports what a key record must not say.
+func (k *KeyRecord) Validate() error {
 	const where = "key record"
 	suite := suiteOf(k.Alg)
 	if _, err := NewPublicKey(suite, k.Public); err != nil {
-		return malformed(where, "algorithm %d with a public key of %d bytes that is none of its own", k.Alg, len(k.Public))
+		return canon.Malformed(where, "algorithm %d with a public key of %d bytes that is none of its own", k.Alg, len(k.Public))
 	}
 	switch {
-	case !text(k.Custody):
-		return malformed(where, "custody is not a short text")
+	case !ValidText(k.Custody):
+		return canon.Malformed(where, "custody is not a short text")
 	case (k.UserID == SM2UserID) != (suite == SuiteSM2), k.UserID != "" && k.UserID != SM2UserID:
-		return malformed(where, "user id %.20q; SM2 keys have %q, others none", k.UserID, SM2UserID)
+		return canon.Malformed(where, "user id %.20q; SM2 keys have %q, others none", k.UserID, SM2UserID)
 	}
 	if k.Attestation == nil {
 		return nil
 	}
 	if _, err := NewPublicKey(SuiteES256, k.Attestation); err != nil {
-		return malformed(where, "the attestation key is no point of P-256")
+		return canon.Malformed(where, "the attestation key is no point of P-256")
 	}
 	return nil
 }
@@ -310,15 +313,16 @@ const (
 	maxIndex = 1 << 52
 )
 
-func instant(ms int64) bool { return ms >= 0 && ms <= maxTime }
+// ValidTime reports whether ms, in Unix milliseconds, may stand in evidence.
+func ValidTime(ms int64) bool { return ms >= 0 && ms <= maxTime }
 
 func (m *Manifest) encode() ([]byte, error) {
 	if err := m.validate(); err != nil {
 		return nil, err
 	}
-	b, err := marshal(m.wire())
+	b, err := canon.Marshal(m.wire())
 	if err == nil && len(b) > MaxPayload {
-		err = malformed("manifest", "%d bytes, limit %d", len(b), MaxPayload)
+		err = canon.Malformed("manifest", "%d bytes, limit %d", len(b), MaxPayload)
 	}
 	return b, err
 }
@@ -328,40 +332,40 @@ func (m *Manifest) validate() error {
 	const where = "manifest"
 	switch {
 	case !m.TimeFlag.valid():
-		return malformed(where, "time flag %.8q, want U, I, S or R", string(m.TimeFlag))
+		return canon.Malformed(where, "time flag %.8q, want U, I, S or R", string(m.TimeFlag))
 	case m.Start < 0:
-		return malformed(where, "start is before 1970")
+		return canon.Malformed(where, "start is before 1970")
 	case m.Duration > 1<<32:
-		return malformed(where, "duration of %d ms", m.Duration)
+		return canon.Malformed(where, "duration of %d ms", m.Duration)
 	case m.Start > maxTime:
-		return malformed(where, "start of %d ms", m.Start)
+		return canon.Malformed(where, "start of %d ms", m.Start)
 	case m.N > maxIndex:
-		return malformed(where, "leaf index %d", m.N)
+		return canon.Malformed(where, "leaf index %d", m.N)
 	case m.Duration != 0 && m.Type != WindowLeaf:
-		return malformed(where, "%s leaf with a duration of %d ms", m.Type, m.Duration)
+		return canon.Malformed(where, "%s leaf with a duration of %d ms", m.Type, m.Duration)
 	case m.Completeness > 1000:
-		return malformed(where, "completeness %d permille", m.Completeness)
+		return canon.Malformed(where, "completeness %d permille", m.Completeness)
 	case m.Type == WindowLeaf && m.DictionaryAt >= m.N:
-		return malformed(where, "leaf %d names the later leaf %d for its dictionary", m.N, m.DictionaryAt)
+		return canon.Malformed(where, "leaf %d names the later leaf %d for its dictionary", m.N, m.DictionaryAt)
 	case m.Type == GenesisLeaf && m.N != 0, m.Type != GenesisLeaf && m.N == 0:
-		return malformed(where, "%s leaf with index %d", m.Type, m.N)
-	case m.BootInfo != nil && !text(m.BootInfo.Software), !text(m.Shutdown):
-		return malformed(where, "text longer than %d bytes", MaxText)
-	case m.BootInfo != nil && !instant(m.BootInfo.LastRecordedMS):
-		return malformed(where, "last recorded instant of %d ms", m.BootInfo.LastRecordedMS)
+		return canon.Malformed(where, "%s leaf with index %d", m.Type, m.N)
+	case m.BootInfo != nil && !ValidText(m.BootInfo.Software), !ValidText(m.Shutdown):
+		return canon.Malformed(where, "text longer than %d bytes", MaxText)
+	case m.BootInfo != nil && !ValidTime(m.BootInfo.LastRecordedMS):
+		return canon.Malformed(where, "last recorded instant of %d ms", m.BootInfo.LastRecordedMS)
 	case len(m.Events) > MaxEvents, m.Type == EventsLeaf && len(m.Events) == 0:
-		return malformed(where, "%d events, want 1 to %d", len(m.Events), MaxEvents)
+		return canon.Malformed(where, "%d events, want 1 to %d", len(m.Events), MaxEvents)
 	case len(m.Lost) > MaxRanges:
-		return malformed(where, "%d lost ranges, limit %d", len(m.Lost), MaxRanges)
+		return canon.Malformed(where, "%d lost ranges, limit %d", len(m.Lost), MaxRanges)
 	}
 	for i, r := range m.Lost {
-		if r.Lo > r.Hi || r.Hi >= m.N || !text(r.Reason) || i > 0 && r.Lo <= m.Lost[i-1].Hi {
-			return malformed(where, "lost range %d..%d at leaf %d: want ascending, past, with a short reason", r.Lo, r.Hi, m.N)
+		if r.Lo > r.Hi || r.Hi >= m.N || !ValidText(r.Reason) || i > 0 && r.Lo <= m.Lost[i-1].Hi {
+			return canon.Malformed(where, "lost range %d..%d at leaf %d: want ascending, past, with a short reason", r.Lo, r.Hi, m.N)
 		}
 	}
 	for _, e := range m.Events {
-		if !instant(e.At) || e.Count == 0 || e.Kind == "" || !text(e.Kind) || !text(e.Subject) || !text(e.Quantity) {
-			return malformed(where, "event %.16q: want a time, a count of at least 1, and short texts", e.Kind)
+		if !ValidTime(e.At) || e.Count == 0 || e.Kind == "" || !ValidText(e.Kind) || !ValidText(e.Subject) || !ValidText(e.Quantity) {
+			return canon.Malformed(where, "event %.16q: want a time, a count of at least 1, and short texts", e.Kind)
 		}
 	}
 	if err := m.validateParts(); err != nil {
@@ -378,44 +382,44 @@ func (m *Manifest) validateParts() error {
 	const where = "manifest"
 	for i, h := range m.Beacon {
 		if i >= MaxBeacon || i > 0 && bytes.Compare(m.Beacon[i-1][:], h[:]) >= 0 {
-			return malformed(where, "beacon of %d nonces: want at most %d, ascending", len(m.Beacon), MaxBeacon)
+			return canon.Malformed(where, "beacon of %d nonces: want at most %d, ascending", len(m.Beacon), MaxBeacon)
 		}
 	}
 	if _, ok := m.Channels[Records]; m.Type.Record() != ok || ok && len(m.Channels) != 1 {
-		return malformed(where, "%s leaf with %d channels: a record has channel %d alone, nothing else has it", m.Type, len(m.Channels), Records)
+		return canon.Malformed(where, "%s leaf with %d channels: a record has channel %d alone, nothing else has it", m.Type, len(m.Channels), Records)
 	}
 	for ch, cd := range m.Channels {
 		if cd.Seq > maxIndex {
-			return malformed(where, "sequence %d of channel %d", cd.Seq, ch)
+			return canon.Malformed(where, "sequence %d of channel %d", cd.Seq, ch)
 		}
 	}
 	if g := m.Genesis; g != nil {
-		if err := g.Key.validate(); err != nil {
+		if err := g.Key.Validate(); err != nil {
 			return err
 		}
 		if g.Suite != suiteOf(g.Key.Alg) {
-			return malformed(where, "suite %d with a key of suite %d", g.Suite, suiteOf(g.Key.Alg))
+			return canon.Malformed(where, "suite %d with a key of suite %d", g.Suite, suiteOf(g.Key.Alg))
 		}
-		if g.Prev != nil && (g.Prev.Why == "" || !text(g.Prev.Why)) {
-			return malformed(where, "the log before: want a short reason")
+		if g.Prev != nil && (g.Prev.Why == "" || !ValidText(g.Prev.Why)) {
+			return canon.Malformed(where, "the log before: want a short reason")
 		}
 		if g.Checkpoint != nil && len(g.Checkpoint) != 32 {
-			return malformed(where, "checkpoint key of %d bytes, want 32", len(g.Checkpoint))
+			return canon.Malformed(where, "checkpoint key of %d bytes, want 32", len(g.Checkpoint))
 		}
 	}
 	if r := m.Rotation; r != nil {
-		if err := r.Key.validate(); err != nil {
+		if err := r.Key.Validate(); err != nil {
 			return err
 		}
 	}
-	if s := m.Step; s != nil && !(instant(s.Before) && instant(s.After)) {
-		return malformed(where, "clock step from %d to %d ms", s.Before, s.After)
+	if s := m.Step; s != nil && !(ValidTime(s.Before) && ValidTime(s.After)) {
+		return canon.Malformed(where, "clock step from %d to %d ms", s.Before, s.After)
 	}
 	if m.Type == WitnessedLeaf && (m.Note == "" || len(m.Note) > MaxNote || !utf8.ValidString(m.Note)) {
-		return malformed(where, "note of %d bytes, want 1 to %d of UTF-8", len(m.Note), MaxNote)
+		return canon.Malformed(where, "note of %d bytes, want 1 to %d of UTF-8", len(m.Note), MaxNote)
 	}
 	if c := m.Counter; c != nil && (len(c.Attest) == 0 || len(c.Attest) > MaxQuote || len(c.Signature) != signatureSize) {
-		return malformed(where, "counter: attestation of %d bytes with a signature of %d", len(c.Attest), len(c.Signature))
+		return canon.Malformed(where, "counter: attestation of %d bytes with a signature of %d", len(c.Attest), len(c.Signature))
 	}
 	return nil
 }
@@ -428,7 +432,7 @@ func decodeManifest(suite Suite, payload []byte) (Manifest, error) {
 		return m, m.validate()
 	}
 	var w wireManifest
-	err := unmarshal(where, payload, &w)
+	err := canon.Unmarshal(where, payload, &w)
 	if err != nil || w.Type == GenesisLeaf || !w.Type.known() {
 		if newer := newerThanKnown(payload); newer != nil {
 			return Manifest{}, newer
@@ -459,10 +463,10 @@ func decodeManifest(suite Suite, payload []byte) (Manifest, error) {
 			m.Genesis.Checkpoint = w.Checkpoint[:]
 		}
 		if m.Genesis.Suite != suite {
-			return Manifest{}, malformed(where, "genesis of suite %d signed in suite %d", m.Genesis.Suite, suite)
+			return Manifest{}, canon.Malformed(where, "genesis of suite %d signed in suite %d", m.Genesis.Suite, suite)
 		}
 		if m.Root != suite.Sum(nil) {
-			return Manifest{}, malformed(where, "genesis with a history")
+			return Manifest{}, canon.Malformed(where, "genesis with a history")
 		}
 	case BootLeaf:
 		m.BootInfo = &Boot{Clean: deref(w.Clean), LastRecordedMS: deref(w.LastRecorded), Software: deref(w.Software)}
@@ -479,7 +483,7 @@ func decodeManifest(suite Suite, payload []byte) (Manifest, error) {
 	case RotationLeaf:
 		m.Rotation = &Rotation{Key: deref(w.Key), Successor: deref(w.Successor)}
 		if suiteOf(m.Rotation.Key.Alg) != suite {
-			return Manifest{}, malformed(where, "rotation from suite %d to a key of suite %d: that needs a new log", suite, suiteOf(m.Rotation.Key.Alg))
+			return Manifest{}, canon.Malformed(where, "rotation from suite %d to a key of suite %d: that needs a new log", suite, suiteOf(m.Rotation.Key.Alg))
 		}
 	case WitnessedLeaf:
 		m.Note = deref(w.Note)
@@ -487,12 +491,12 @@ func decodeManifest(suite Suite, payload []byte) (Manifest, error) {
 		c := deref(w.Counter)
 		m.Counter = &c
 	default:
-		return Manifest{}, malformed(where, "leaf type %d", w.Type)
+		return Manifest{}, canon.Malformed(where, "leaf type %d", w.Type)
 	}
 	if err := m.validate(); err != nil {
 		return Manifest{}, err
 	}
-	if err := canonical(where, payload, m.wire()); err != nil {
+	if err := canon.Check(where, payload, m.wire()); err != nil {
 		return Manifest{}, err
 	}
 	return m, nil
@@ -505,7 +509,7 @@ func newerThanKnown(payload []byte) error {
 		Version *uint64 `cbor:"20,keyasint"`
 		Suite   *uint64 `cbor:"21,keyasint"`
 	}
-	if codec().lenient.Unmarshal(payload, &v) != nil {
+	if canon.Peek(payload, &v) != nil {
 		return nil
 	}
 	switch {

@@ -1,6 +1,11 @@
 package evidence
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
+)
 
 // Limits of raw frames (SPEC.md "Raw frames").
 const (
@@ -33,20 +38,20 @@ type Exchange struct {
 // meters.
 func framesBody(dst []byte, meters []Samples, dict []ChannelMeter) ([]byte, error) {
 	if len(meters) != len(dict) {
-		return nil, malformed("raw frames", "%d meters, the dictionary has %d", len(meters), len(dict))
+		return nil, canon.Malformed("raw frames", "%d meters, the dictionary has %d", len(meters), len(dict))
 	}
 	total := 0
 	for m := range meters {
 		f := meters[m].Frames
 		if f == nil || meters[m].Slots != 0 {
-			return nil, malformed("raw frames", "meter %d has samples, or no frames", m)
+			return nil, canon.Malformed("raw frames", "meter %d has samples, or no frames", m)
 		}
 		dst = binary.AppendUvarint(dst, uint64(len(f.Exchanges)))
 		start, before := len(dst), int64(0)
 		for i := range f.Exchanges {
 			x := &f.Exchanges[i]
 			if len(x.Request) > MaxFrame || len(x.Reply) > MaxFrame {
-				return nil, malformed("raw frames", "meter %d, exchange %d: messages of %d and %d bytes, limit %d", m, i, len(x.Request), len(x.Reply), MaxFrame)
+				return nil, canon.Malformed("raw frames", "meter %d, exchange %d: messages of %d and %d bytes, limit %d", m, i, len(x.Request), len(x.Reply), MaxFrame)
 			}
 			dst = binary.AppendUvarint(dst, zigzag(x.At-before))
 			dst = binary.AppendUvarint(dst, zigzag(x.Took))
@@ -56,7 +61,7 @@ func framesBody(dst []byte, meters []Samples, dict []ChannelMeter) ([]byte, erro
 		}
 		size := len(dst) - start
 		if total += size; size > MaxMeterFrames || total > MaxWindowFrames {
-			return nil, malformed("raw frames", "meter %d: %d bytes, with the meters before %d, limits %d and %d", m, size, total, MaxMeterFrames, MaxWindowFrames)
+			return nil, canon.Malformed("raw frames", "meter %d: %d bytes, with the meters before %d, limits %d and %d", m, size, total, MaxMeterFrames, MaxWindowFrames)
 		}
 		dst = binary.AppendUvarint(dst, f.Dropped)
 	}
@@ -66,53 +71,51 @@ func framesBody(dst []byte, meters []Samples, dict []ChannelMeter) ([]byte, erro
 // decodeFrames reads what framesBody wrote, and nothing else. Its memory is at
 // most some twenty times the length of body.
 func decodeFrames(body []byte, dict []ChannelMeter) ([]Samples, error) {
-	r := &reader{where: "raw frames", b: body}
+	r := canon.NewReader("raw frames", body)
 	meters := make([]Samples, len(dict))
 	total := 0
 	for m := range meters {
-		n := r.uvarint("exchange count")
-		if n > uint64(r.left()/leastExchange) {
-			r.fail("meter %d: %d exchanges announced in %d bytes", m, n, r.left())
+		n := r.Uvarint("exchange count")
+		if n > uint64(r.Left()/leastExchange) {
+			r.Fail("meter %d: %d exchanges announced in %d bytes", m, n, r.Left())
 		}
-		if r.err != nil {
-			return nil, r.err
+		if r.Err() != nil {
+			return nil, r.Err()
 		}
 		f := &Frames{}
 		if n > 0 {
 			f.Exchanges = make([]Exchange, n)
 		}
-		start, before := r.at, int64(0)
+		start, before := r.At(), int64(0)
 		for i := range f.Exchanges {
 			x := &f.Exchanges[i]
-			x.At = before + unzigzag(r.uvarint("offset"))
-			x.Took = unzigzag(r.uvarint("duration"))
-			x.Request = r.message("request")
-			x.Reply = r.message("reply")
+			x.At = before + unzigzag(r.Uvarint("offset"))
+			x.Took = unzigzag(r.Uvarint("duration"))
+			x.Request = readMessage(r, "request")
+			x.Reply = readMessage(r, "reply")
 			before = x.At
 		}
-		size := r.at - start
-		if total += size; r.err == nil && (size > MaxMeterFrames || total > MaxWindowFrames) {
-			r.fail("meter %d: %d bytes, with the meters before %d, limits %d and %d", m, size, total, MaxMeterFrames, MaxWindowFrames)
+		size := r.At() - start
+		if total += size; r.Err() == nil && (size > MaxMeterFrames || total > MaxWindowFrames) {
+			r.Fail("meter %d: %d bytes, with the meters before %d, limits %d and %d", m, size, total, MaxMeterFrames, MaxWindowFrames)
 		}
-		f.Dropped = r.uvarint("dropped exchanges")
-		if r.err != nil {
-			return nil, r.err
+		f.Dropped = r.Uvarint("dropped exchanges")
+		if r.Err() != nil {
+			return nil, r.Err()
 		}
 		meters[m].Frames = f
 	}
-	return meters, r.end()
+	return meters, r.End()
 }
 
-// message reads a length and as many bytes, which it copies.
-func (r *reader) message(what string) []byte {
-	n := r.uvarint(what + " length")
-	if n > MaxFrame || n > uint64(r.left()) {
-		r.fail("%s of %d bytes, %d left, limit %d", what, n, r.left(), MaxFrame)
+// readMessage reads a length and as many bytes, which it copies.
+func readMessage(r *canon.Reader, what string) []byte {
+	n := r.Uvarint(what + " length")
+	if n > MaxFrame || n > uint64(r.Left()) {
+		r.Fail("%s of %d bytes, %d left, limit %d", what, n, r.Left(), MaxFrame)
 	}
-	if r.err != nil || n == 0 {
+	if r.Err() != nil || n == 0 {
 		return nil
 	}
-	b := append([]byte(nil), r.b[r.at:r.at+int(n)]...)
-	r.at += int(n)
-	return b
+	return bytes.Clone(r.Take(n, what))
 }

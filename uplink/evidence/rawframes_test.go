@@ -10,6 +10,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 func framesBlock(t testing.TB, frames ...evidence.Frames) ([]byte, error) {
@@ -197,7 +198,7 @@ func TestBytesPerReadingWithRawFrames(t *testing.T) {
 		if c.exchanges != nil {
 			d.Channels[evidence.RawFrames] = frameDict(meters)
 		}
-		w, _, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
+		w, _, err := seal.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
 			evidence.Genesis{Event: evidencetest.Event(0, 0), Dictionary: d})
 		if err != nil {
 			t.Fatal(err)

@@ -1,5 +1,7 @@
 package evidence
 
+import "github.com/tallystick/tallystick/uplink/evidence/canon"
+
 // Receipt is a lender's signed word that it has received, verified and stored
 // a log up to and including leaf N. It is cumulative and idempotent.
 type Receipt struct {
@@ -37,12 +39,12 @@ func (r *Receipt) wire() wireReceipt {
 // SignReceipt encodes and signs a receipt with the lender's key.
 func SignReceipt(key Signer, r Receipt) ([]byte, error) {
 	if r.Nonce != nil && len(r.Nonce) != 16 {
-		return nil, malformed("receipt", "nonce of %d bytes, want 16", len(r.Nonce))
+		return nil, canon.Malformed("receipt", "nonce of %d bytes, want 16", len(r.Nonce))
 	}
-	if !text(r.Status) || !instant(r.ReceivedAt) {
-		return nil, malformed("receipt", "status longer than %d bytes, or received at %d ms", MaxText, r.ReceivedAt)
+	if !ValidText(r.Status) || !ValidTime(r.ReceivedAt) {
+		return nil, canon.Malformed("receipt", "status longer than %d bytes, or received at %d ms", MaxText, r.ReceivedAt)
 	}
-	payload, err := marshal(r.wire())
+	payload, err := canon.Marshal(r.wire())
 	if err != nil {
 		return nil, err
 	}
@@ -50,41 +52,41 @@ func SignReceipt(key Signer, r Receipt) ([]byte, error) {
 }
 
 // OpenReceipt returns the receipt in b when pub signed it: ErrSignature when
-// it did not, a *FormatError when b is no receipt.
+// it did not, a *canon.FormatError when b is no receipt.
 func OpenReceipt(pub PublicKey, b []byte) (Receipt, error) {
-	e, err := parseEnvelope("receipt", b)
+	e, err := ParseSign1("receipt", b)
 	if err != nil {
 		return Receipt{}, err
 	}
-	if err := e.verify(pub); err != nil {
+	if err := e.VerifySignature(pub); err != nil {
 		return Receipt{}, err
 	}
-	return decodeReceipt(e.payload)
+	return decodeReceipt(e.Payload)
 }
 
 // UnverifiedReceipt is what b says, whoever signed it: for showing, not for
 // believing.
 func UnverifiedReceipt(b []byte) (Receipt, error) {
-	e, err := parseEnvelope("receipt", b)
+	e, err := ParseSign1("receipt", b)
 	if err != nil {
 		return Receipt{}, err
 	}
-	return decodeReceipt(e.payload)
+	return decodeReceipt(e.Payload)
 }
 
 func decodeReceipt(payload []byte) (Receipt, error) {
 	const where = "receipt"
 	var w wireReceipt
-	if err := unmarshal(where, payload, &w); err != nil {
+	if err := canon.Unmarshal(where, payload, &w); err != nil {
 		return Receipt{}, err
 	}
-	if (w.N == nil) != (w.Root == nil) || !text(w.Status) || !instant(w.ReceivedAt) {
-		return Receipt{}, malformed(where, "index without root, long status or impossible time")
+	if (w.N == nil) != (w.Root == nil) || !ValidText(w.Status) || !ValidTime(w.ReceivedAt) {
+		return Receipt{}, canon.Malformed(where, "index without root, long status or impossible time")
 	}
 	r := Receipt{Log: w.Log, Empty: w.N == nil, N: deref(w.N), Root: deref(w.Root), Channels: w.Channels,
 		ReceivedAt: w.ReceivedAt, Status: w.Status}
 	if w.Nonce != nil {
 		r.Nonce = w.Nonce[:]
 	}
-	return r, canonical(where, payload, r.wire())
+	return r, canon.Check(where, payload, r.wire())
 }

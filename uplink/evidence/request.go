@@ -1,5 +1,7 @@
 package evidence
 
+import "github.com/tallystick/tallystick/uplink/evidence/canon"
+
 // Challenge is a lender's wish to see registers read now (SPEC.md section 9.2).
 // Its nonce is answered in the next window like that of a receipt.
 type Challenge struct {
@@ -76,7 +78,7 @@ func SignReplay(key Signer, r Replay) ([]byte, error) {
 }
 
 func signRequest(key Signer, w wireRequest) ([]byte, error) {
-	payload, err := marshal(w)
+	payload, err := canon.Marshal(w)
 	if err != nil {
 		return nil, err
 	}
@@ -85,27 +87,28 @@ func signRequest(key Signer, w wireRequest) ([]byte, error) {
 
 func (c *Challenge) validate() error {
 	const where = "challenge"
-	if !instant(c.Issued) || len(c.Reads) == 0 || len(c.Reads) > MaxReads {
-		return malformed(where, "%d reads, want 1 to %d", len(c.Reads), MaxReads)
+	if !ValidTime(c.Issued) || len(c.Reads) == 0 || len(c.Reads) > MaxReads {
+		return canon.Malformed(where, "%d reads, want 1 to %d", len(c.Reads), MaxReads)
 	}
 	for _, r := range c.Reads {
-		if err := r.validate(where); err != nil {
+		if err := r.Validate(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *RegisterRead) validate(where string) error {
-	if r.Meter == "" || !text(r.Meter) || r.Table < Coils || r.Table > InputRegisters || r.Count == 0 || r.Count > MaxReadCount || r.Address > 1<<16-r.Count {
-		return malformed(where, "%d of table %d from %d of meter %.40q: want 1 to %d below 65536", r.Count, r.Table, r.Address, r.Meter, MaxReadCount)
+// Validate reports what a read must not ask.
+func (r *RegisterRead) Validate() error {
+	if r.Meter == "" || !ValidText(r.Meter) || r.Table < Coils || r.Table > InputRegisters || r.Count == 0 || r.Count > MaxReadCount || r.Address > 1<<16-r.Count {
+		return canon.Malformed("register read", "%d of table %d from %d of meter %.40q: want 1 to %d below 65536", r.Count, r.Table, r.Address, r.Meter, MaxReadCount)
 	}
 	return nil
 }
 
 func (r *Replay) validate() error {
-	if !instant(r.Issued) || r.Lo > r.Hi || len(r.Channels) > 64 {
-		return malformed("replay request", "leaves %d to %d, %d channels", r.Lo, r.Hi, len(r.Channels))
+	if !ValidTime(r.Issued) || r.Lo > r.Hi || len(r.Channels) > 64 {
+		return canon.Malformed("replay request", "leaves %d to %d, %d channels", r.Lo, r.Hi, len(r.Channels))
 	}
 	return nil
 }
@@ -118,10 +121,10 @@ type Message struct {
 }
 
 // OpenMessage returns the receipt or request in b when pub signed it:
-// ErrSignature when it did not, a *FormatError when b is neither.
+// ErrSignature when it did not, a *canon.FormatError when b is neither.
 func OpenMessage(pub PublicKey, b []byte) (Message, error) {
 	const where = "request"
-	e, err := parseEnvelope(where, b)
+	e, err := ParseSign1(where, b)
 	if err != nil {
 		return Message{}, err
 	}
@@ -129,18 +132,18 @@ func OpenMessage(pub PublicKey, b []byte) (Message, error) {
 		Reads *any `cbor:"9,keyasint"`
 		Range *any `cbor:"10,keyasint"`
 	}
-	if err := codec().lenient.Unmarshal(e.payload, &kind); err != nil || kind.Reads == nil && kind.Range == nil {
+	if err := canon.Peek(e.Payload, &kind); err != nil || kind.Reads == nil && kind.Range == nil {
 		r, err := OpenReceipt(pub, b)
 		if err != nil {
 			return Message{}, err
 		}
 		return Message{Receipt: &r}, nil
 	}
-	if err := e.verify(pub); err != nil {
+	if err := e.VerifySignature(pub); err != nil {
 		return Message{}, err
 	}
 	var w wireRequest
-	if err := unmarshal(where, e.payload, &w); err != nil {
+	if err := canon.Unmarshal(where, e.Payload, &w); err != nil {
 		return Message{}, err
 	}
 	if w.Range != nil {
@@ -148,11 +151,11 @@ func OpenMessage(pub PublicKey, b []byte) (Message, error) {
 		if err := r.validate(); err != nil {
 			return Message{}, err
 		}
-		return Message{Replay: &r}, canonical(where, e.payload, r.wire())
+		return Message{Replay: &r}, canon.Check(where, e.Payload, r.wire())
 	}
 	c := Challenge{Log: w.Log, Nonce: deref(w.Nonce), Issued: w.Issued, Reads: deref(w.Reads)}
 	if err := c.validate(); err != nil {
 		return Message{}, err
 	}
-	return Message{Challenge: &c}, canonical(where, e.payload, c.wire())
+	return Message{Challenge: &c}, canon.Check(where, e.Payload, c.wire())
 }

@@ -102,3 +102,20 @@ func FuzzOpenMessage(f *testing.F) {
 		}
 	})
 }
+
+func TestUnverifiedReceipt(t *testing.T) {
+	b, err := evidence.SignReceipt(evidencetest.Signer(9), evidence.Receipt{N: 7, Root: evidence.Hash{1}, ReceivedAt: 5, Status: "ok"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := evidence.UnverifiedReceipt(b); err != nil || r.N != 7 || r.ReceivedAt != 5 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	c, err := evidence.SignReplay(evidencetest.Signer(9), evidence.Replay{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := evidence.UnverifiedReceipt(c); err == nil {
+		t.Errorf("a request passes for a receipt: %+v", r)
+	}
+}

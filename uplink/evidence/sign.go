@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/veraison/go-cose"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 const signatureSize = 64 // of every suite
@@ -60,7 +62,7 @@ func (c coseSigner) Algorithm() cose.Algorithm { return c.alg }
 func (c coseSigner) Sign(_ io.Reader, content []byte) ([]byte, error) {
 	sig, err := c.s.Sign(content)
 	if err == nil && len(sig) != signatureSize {
-		err = malformed("signature", "%d bytes, want %d", len(sig), signatureSize)
+		err = canon.Malformed("signature", "%d bytes, want %d", len(sig), signatureSize)
 	}
 	if err == nil && suiteOf(int64(c.alg)) == SuiteES256 {
 		lowS(sig)
@@ -68,11 +70,11 @@ func (c coseSigner) Sign(_ io.Reader, content []byte) ([]byte, error) {
 	return sig, err
 }
 
-// envelope is a COSE_Sign1 whose form has been checked and whose signature
-// has not.
-type envelope struct {
+// UnverifiedSign1 is a COSE_Sign1 whose form has been checked and whose
+// signature has not.
+type UnverifiedSign1 struct {
+	Payload []byte // what is signed; slice of what was parsed
 	alg     int64
-	payload []byte // slice of what was parsed
 	sig     []byte // slice of what was parsed
 }
 
@@ -85,50 +87,51 @@ var protectedHeaders = map[string]int64{
 	"\xa1\x01\x3a\x00\x01\x01\x07": algSM2,
 }
 
-// parseEnvelope accepts exactly: tag 18, array of 4, protected {1: alg} with
+// ParseSign1 accepts exactly: tag 18, array of 4, protected {1: alg} with
 // an algorithm of SPEC.md section 15, empty unprotected map, payload, 64-byte
-// signature, nothing after.
-func parseEnvelope(where string, raw []byte) (envelope, error) {
-	r := reader{where: where, b: raw}
-	var e envelope
-	if tag := r.head(majorTag, "COSE_Sign1 tag 18"); r.err == nil && tag != cose.CBORTagSign1Message {
-		r.fail("tag %d, want 18 (COSE_Sign1)", tag)
+// signature, nothing after. The result aliases raw.
+func ParseSign1(where string, raw []byte) (UnverifiedSign1, error) {
+	r := canon.NewReader(where, raw)
+	var e UnverifiedSign1
+	if tag := r.Head(canon.Tag, "COSE_Sign1 tag 18"); r.Err() == nil && tag != cose.CBORTagSign1Message {
+		r.Fail("tag %d, want 18 (COSE_Sign1)", tag)
 	}
-	if n := r.head(majorArray, "COSE_Sign1 array"); r.err == nil && n != 4 {
-		r.fail("COSE_Sign1 array of %d, want 4", n)
+	if n := r.Head(canon.Array, "COSE_Sign1 array"); r.Err() == nil && n != 4 {
+		r.Fail("COSE_Sign1 array of %d, want 4", n)
 	}
-	protected := r.bytes("protected header")
-	if n := r.head(majorMap, "unprotected header"); r.err == nil && n != 0 {
-		r.fail("unprotected header holds %d entries, want none", n)
+	protected := r.Bytes("protected header")
+	if n := r.Head(canon.Map, "unprotected header"); r.Err() == nil && n != 0 {
+		r.Fail("unprotected header holds %d entries, want none", n)
 	}
-	e.payload = r.bytes("payload")
-	e.sig = r.bytes("signature")
-	if err := r.end(); err != nil {
-		return envelope{}, err
+	e.Payload = r.Bytes("payload")
+	e.sig = r.Bytes("signature")
+	if err := r.End(); err != nil {
+		return UnverifiedSign1{}, err
 	}
 	var ok bool
 	if e.alg, ok = protectedHeaders[string(protected)]; !ok {
-		return envelope{}, malformed(where, "protected header %x, want {1: algorithm} with -8, -19, -7, -9 or -65800", protected[:min(len(protected), 16)])
+		return UnverifiedSign1{}, canon.Malformed(where, "protected header %x, want {1: algorithm} with -8, -19, -7, -9 or -65800", protected[:min(len(protected), 16)])
 	}
 	if len(e.sig) != signatureSize {
-		return envelope{}, malformed(where, "signature of %d bytes, want %d", len(e.sig), signatureSize)
+		return UnverifiedSign1{}, canon.Malformed(where, "signature of %d bytes, want %d", len(e.sig), signatureSize)
 	}
-	if len(e.payload) > MaxPayload {
-		return envelope{}, malformed(where, "payload of %d bytes, limit %d", len(e.payload), MaxPayload)
+	if len(e.Payload) > MaxPayload {
+		return UnverifiedSign1{}, canon.Malformed(where, "payload of %d bytes, limit %d", len(e.Payload), MaxPayload)
 	}
 	return e, nil
 }
 
-func (e envelope) suite() Suite { return suiteOf(e.alg) }
+// Suite is that of the algorithm it claims to be signed with.
+func (e UnverifiedSign1) Suite() Suite { return suiteOf(e.alg) }
 
-// verify reports ErrSignature unless pub made the signature, with the
-// algorithm of pub's suite.
-func (e envelope) verify(pub PublicKey) error {
-	if e.suite() != pub.suite {
+// VerifySignature returns nil when pub made the signature, with the algorithm of
+// its suite, ErrSignature when it did not.
+func (e UnverifiedSign1) VerifySignature(pub PublicKey) error {
+	if e.Suite() != pub.suite {
 		return ErrSignature
 	}
 	headers := cose.Headers{Protected: cose.ProtectedHeader{cose.HeaderLabelAlgorithm: cose.Algorithm(e.alg)}}
-	msg := cose.Sign1Message{Headers: headers, Payload: e.payload, Signature: e.sig}
+	msg := cose.Sign1Message{Headers: headers, Payload: e.Payload, Signature: e.sig}
 	if err := msg.Verify(nil, coseVerifier{alg: cose.Algorithm(e.alg), pub: pub}); err != nil {
 		return ErrSignature
 	}

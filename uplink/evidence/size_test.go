@@ -6,12 +6,14 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // factoryWriter opens a log for the workload of evidencetest.Factory.
-func factoryWriter(t testing.TB, f *evidencetest.Factory) (*evidence.Writer, []byte) {
+func factoryWriter(t testing.TB, f *evidencetest.Factory) (*seal.Writer, []byte) {
 	t.Helper()
-	w, genesis, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(),
+	w, genesis, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Event(0, 0), Dictionary: f.Dictionary()})
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +110,7 @@ func TestFeedsPerDay(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, feed := range feeds {
-			shared, err := evidence.FilterDelivery(nil, d, evidence.Granted("bank-a", feed.channels), nil)
+			shared, err := evidence.FilterDelivery(nil, d, record.Granted("bank-a", feed.channels), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -170,5 +172,26 @@ func BenchmarkYear(b *testing.B) {
 		if s.Writer.N() != minutes+3 {
 			b.Fatal(s.Writer.N())
 		}
+	}
+}
+
+// TestMemoryIsBounded seals and keeps nothing: a day of windows of the size
+// workload leaves the heap where it was.
+func TestMemoryIsBounded(t *testing.T) {
+	f := evidencetest.NewFactory(20, 1)
+	w, _ := factoryWriter(t, f)
+	data := f.Window()
+	window := func(windows int) {
+		for k := range windows {
+			if _, err := w.Window(evidencetest.Event(k, evidencetest.WindowMS), data, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	window(50)
+	before := heap()
+	window(1440)
+	if grown := int64(heap()) - int64(before); grown > 64<<10 {
+		t.Errorf("heap grew by %d bytes in 1440 windows", grown)
 	}
 }

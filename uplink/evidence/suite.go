@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tallystick/tallystick/uplink/custody/suite"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Suite is a pair of hash and signature that a log keeps for life (SPEC.md
@@ -103,15 +104,15 @@ type PublicKey struct {
 func NewPublicKey(s Suite, b []byte) (PublicKey, error) {
 	const where = "public key"
 	if !s.known() || len(b) != s.keySize() {
-		return PublicKey{}, malformed(where, "%d bytes for suite %d", len(b), s)
+		return PublicKey{}, canon.Malformed(where, "%d bytes for suite %d", len(b), s)
 	}
 	k := PublicKey{suite: s}
 	copy(k.b[:], b)
 	if k.b == ([64]byte{}) {
-		return PublicKey{}, malformed(where, "all bytes are zero")
+		return PublicKey{}, canon.Malformed(where, "all bytes are zero")
 	}
 	if err := suite.CheckPublic(uint64(s), b); err != nil {
-		return PublicKey{}, malformed(where, "%v", err)
+		return PublicKey{}, canon.Malformed(where, "%v", err)
 	}
 	return k, nil
 }
@@ -161,7 +162,7 @@ func ParsePublicKey(text string) (PublicKey, error) {
 		}
 		return k, err
 	}
-	return PublicKey{}, malformed("public key", "%.60q, want ed25519:, es256: or sm2: and 43 or 86 characters of base64url", text)
+	return PublicKey{}, canon.Malformed("public key", "%.60q, want ed25519:, es256: or sm2: and 43 or 86 characters of base64url", text)
 }
 
 // Verify reports whether sig, in the form COSE carries, was made over message

@@ -3,13 +3,15 @@ package evidence
 import (
 	"regexp"
 	"strings"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Kind is the last fixed level of a topic.
 type Kind string
 
 const (
-	MetaTopic     Kind = "meta"  // retained: EncodeMeta
+	MetaTopic     Kind = "meta"  // retained: Meta.Encode
 	HeadTopic     Kind = "head"  // retained: newest checkpoint, as text
 	StateTopic    Kind = "state" // retained, last will: a hint, never evidence
 	DeliveryTopic Kind = "d"     // up, per lender: deliveries
@@ -49,7 +51,7 @@ func TopicFilter(kind Kind, lender string) string {
 func ParseTopic(topic string) (kind Kind, log LogID, lender string, err error) {
 	parts := strings.Split(strings.TrimPrefix(topic, topicRoot), "/")
 	if !strings.HasPrefix(topic, topicRoot) || len(parts) < 3 || len(parts) > 4 {
-		return "", LogID{}, "", malformed("topic", "%.80q is not of the form tally/1/{shard}/{log}/{kind}", topic)
+		return "", LogID{}, "", canon.Malformed("topic", "%.80q is not of the form tally/1/{shard}/{log}/{kind}", topic)
 	}
 	if log, err = ParseLogID(parts[1]); err != nil {
 		return "", LogID{}, "", err
@@ -61,7 +63,7 @@ func ParseTopic(topic string) (kind Kind, log LogID, lender string, err error) {
 	if kind.known() && (lender == "" || ValidLender(lender)) && Topic(kind, log, lender) == topic {
 		return kind, log, lender, nil
 	}
-	return "", LogID{}, "", malformed("topic", "%.80q: shard, kind or lender does not fit", topic)
+	return "", LogID{}, "", canon.Malformed("topic", "%.80q: shard, kind or lender does not fit", topic)
 }
 
 func (k Kind) perLender() bool { return k == DeliveryTopic || k == ReceiptTopic || k == ReplayTopic }

@@ -1,30 +1,32 @@
 package evidence
 
+import "github.com/tallystick/tallystick/uplink/evidence/canon"
+
 // decodeWindow reads the payload of a window, which most leaves are, item by
 // item in its one canonical form. ok is false for everything else, and for a
 // window that is not in that form: decodeManifest then says what is wrong. What
 // it returns must still be validated.
 func decodeWindow(payload []byte) (m Manifest, ok bool) {
-	r := reader{where: "manifest", b: payload}
-	keys := r.head(majorMap, "map")
+	r := canon.NewReader("manifest", payload)
+	keys := r.Head(canon.Map, "map")
 	key := func(want uint64) {
-		if got := r.head(majorUint, "key"); r.err == nil && got != want {
-			r.fail("key %d", got)
+		if got := r.Head(canon.Uint, "key"); r.Err() == nil && got != want {
+			r.Fail("key %d", got)
 		}
 	}
 	fixed := func(dst []byte) {
-		if b := r.bytes("bytes"); r.err == nil && len(b) != len(dst) {
-			r.fail("%d bytes", len(b))
+		if b := r.Bytes("bytes"); r.Err() == nil && len(b) != len(dst) {
+			r.Fail("%d bytes", len(b))
 		} else {
 			copy(dst, b)
 		}
 	}
 	pair := func() {
-		if n := r.head(majorArray, "pair"); r.err == nil && n != 2 {
-			r.fail("array of %d", n)
+		if n := r.Head(canon.Array, "pair"); r.Err() == nil && n != 2 {
+			r.Fail("array of %d", n)
 		}
 	}
-	number := func() uint64 { return r.head(majorUint, "number") }
+	number := func() uint64 { return r.Head(canon.Uint, "number") }
 
 	key(1)
 	if m.Type = WindowLeaf; number() != uint64(WindowLeaf) || keys < 10 || keys > 11 {
@@ -42,21 +44,17 @@ func decodeWindow(payload []byte) (m Manifest, ok bool) {
 	m.Start, m.Duration = int64(start), number()
 	key(6)
 	pair()
-	if n := r.head(majorText, "flag"); r.err == nil && (n != 1 || r.left() == 0) {
+	if n := r.Head(canon.Text, "flag"); r.Err() == nil && (n != 1 || r.Left() == 0) {
 		return m, false
 	}
-	if r.err != nil {
-		return m, false
-	}
-	m.TimeFlag = TimeFlag(r.b[r.at : r.at+1])
-	r.at++
+	m.TimeFlag = TimeFlag(r.Take(1, "flag"))
 	m.TimeErrorMS = number()
 	key(7)
 	pair()
 	m.Event.Boot, m.UptimeMS = number(), number()
 	key(8)
-	channels := r.head(majorMap, "channels")
-	if channels > uint64(r.left()) {
+	channels := r.Head(canon.Map, "channels")
+	if channels > uint64(r.Left()) {
 		return m, false
 	}
 	m.Channels = make(map[Channel]ChannelDigest, channels)
@@ -66,7 +64,7 @@ func decodeWindow(payload []byte) (m Manifest, ok bool) {
 		pair()
 		cd := ChannelDigest{Seq: number()}
 		fixed(cd.Digest[:])
-		if r.err != nil || ch > 0xffff || int(ch) <= last {
+		if r.Err() != nil || ch > 0xffff || int(ch) <= last {
 			return m, false
 		}
 		last = int(ch)
@@ -77,8 +75,8 @@ func decodeWindow(payload []byte) (m Manifest, ok bool) {
 	m.Completeness = uint16(completeness)
 	if keys == 11 {
 		key(10)
-		n := r.head(majorArray, "beacon")
-		if n == 0 || n > uint64(r.left()) {
+		n := r.Head(canon.Array, "beacon")
+		if n == 0 || n > uint64(r.Left()) {
 			return m, false
 		}
 		m.Beacon = make([]NonceHash, n)
@@ -88,5 +86,5 @@ func decodeWindow(payload []byte) (m Manifest, ok bool) {
 	}
 	key(11)
 	m.DictionaryAt = number()
-	return m, r.end() == nil && start < 1<<63 && completeness <= 1000
+	return m, r.End() == nil && start < 1<<63 && completeness <= 1000
 }

@@ -3,16 +3,18 @@ package evidence
 import (
 	"reflect"
 	"testing"
+
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // slowManifest is decodeManifest without the short way for windows.
 func slowManifest(payload []byte) (Manifest, error) {
 	var w wireManifest
-	if err := unmarshal("manifest", payload, &w); err != nil {
+	if err := canon.Unmarshal("manifest", payload, &w); err != nil {
 		return Manifest{}, err
 	}
 	if w.Type != WindowLeaf {
-		return Manifest{}, malformed("manifest", "type %d", w.Type)
+		return Manifest{}, canon.Malformed("manifest", "type %d", w.Type)
 	}
 	m := Manifest{Type: w.Type, N: w.N, Root: w.Root, Log: deref(w.Log), Event: Event{
 		Start: w.Span.Start, Duration: w.Span.Duration, TimeFlag: w.Time.Flag, TimeErrorMS: w.Time.Error,
@@ -21,7 +23,7 @@ func slowManifest(payload []byte) (Manifest, error) {
 	if err := m.validate(); err != nil {
 		return m, err
 	}
-	return m, canonical("manifest", payload, m.wire())
+	return m, canon.Check("manifest", payload, m.wire())
 }
 
 // FuzzDecodeWindow holds the short way against the general one: what one takes

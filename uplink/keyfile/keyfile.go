@@ -16,10 +16,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
-	"github.com/emmansun/gmsm/smx509"
-
+	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/buffer/vfs/private"
 	"github.com/tallystick/tallystick/uplink/custody/suite"
 )
 
@@ -66,7 +65,7 @@ func LoadSigner(path string) (crypto.Signer, map[string][]byte, error) {
 		return nil, nil, &Error{path, "holds no PRIVATE KEY", restore}
 	}
 	delete(blocks, keyBlock)
-	k, err := smx509.ParsePKCS8PrivateKey(der)
+	k, err := parsePKCS8(der)
 	if err != nil {
 		return nil, nil, &Error{path, "the PRIVATE KEY in it is damaged", restore}
 	}
@@ -90,10 +89,14 @@ func ReadBlocks(path string) (map[string][]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &Error{path, "is a directory, device or pipe, expected a PEM file", "name a file as key: in the configuration"}
 	}
-	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
+	how, err := private.Exposed(path, 0o077)
+	if err != nil {
+		return nil, err
+	}
+	if how != "" {
 		return nil, &Error{path,
-			fmt.Sprintf("other users can read it (mode %04o, expected 0600), so it may no longer be secret", mode),
-			"if nobody else uses this machine: chmod 600 " + path}
+			fmt.Sprintf("other users can read it (%s), so it may no longer be secret", how),
+			"if nobody else uses this machine: " + private.Close(path)}
 	}
 	if info.Size() > maxFile {
 		return nil, &Error{path, fmt.Sprintf("%d bytes, expected a PEM file of a few hundred", info.Size()), restore}
@@ -127,7 +130,7 @@ func Create(path string, further ...*pem.Block) (ed25519.PrivateKey, error) {
 // Save stores a key of one of the suites at path with the further blocks
 // given, as WriteBlocks does.
 func Save(path string, key crypto.Signer, further ...*pem.Block) error {
-	der, err := smx509.MarshalPKCS8PrivateKey(key)
+	der, err := marshalPKCS8(key)
 	if err != nil {
 		return err
 	}
@@ -141,29 +144,10 @@ func WriteBlocks(path string, blocks ...*pem.Block) error {
 	for _, b := range blocks {
 		data = append(data, pem.EncodeToMemory(b)...)
 	}
-	if err := makeDir(filepath.Dir(path)); err != nil {
+	if err := vfs.OS().MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
 	return writeNew(path, data)
-}
-
-// makeDir makes dir and what is missing above it, and flushes the entry of
-// each: without that a power cut takes the key with its directory.
-func makeDir(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir {
-		if err := makeDir(filepath.Dir(dir)); err != nil {
-			return err
-		}
-		err = os.Mkdir(dir, 0o700)
-	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
 }
 
 // Replace gives the file at by the name path and erases what had that name,
@@ -196,7 +180,7 @@ func Erase(path string) error {
 		}
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = vfs.OS().SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("erase key file %s: %w", path, err)
@@ -209,7 +193,7 @@ func replacing(path, by string) []func() error {
 	dir := filepath.Dir(path)
 	return []func() error{
 		func() error { return dropTemporary(path) },
-		func() error { return syncDir(dir) },
+		func() error { return vfs.OS().SyncDir(dir) },
 		func() error {
 			if filepath.Dir(by) != dir {
 				return errors.New("they are in two directories")
@@ -219,7 +203,7 @@ func replacing(path, by string) []func() error {
 			}
 			return nil
 		},
-		func() error { return syncDir(dir) },
+		func() error { return vfs.OS().SyncDir(dir) },
 	}
 }
 
@@ -251,7 +235,7 @@ func dropTemporary(path string) error {
 // file or the complete one.
 func writeNew(path string, data []byte) error {
 	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, temporary) // mode 0600
+	tmp, err := private.CreateTemp(dir, temporary)
 	if err != nil {
 		return err
 	}
@@ -269,17 +253,5 @@ func writeNew(path string, data []byte) error {
 	if err := os.Link(tmp.Name(), path); err != nil { // fails if path exists
 		return err
 	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" { // a directory cannot be flushed there
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return vfs.OS().SyncDir(dir)
 }

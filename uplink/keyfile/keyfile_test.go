@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tallystick/tallystick/buffer/vfs/private"
 	"github.com/tallystick/tallystick/uplink/custody/suite"
 )
 
@@ -27,12 +28,8 @@ func TestCreateThenLoad(t *testing.T) {
 	if err != nil || !key.Equal(made) || !bytes.Equal(rest["SALT"], []byte{1, 2, 3}) {
 		t.Fatalf("loaded another key or block: %v %v", rest, err)
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Mode().Perm() != 0o600 {
-		t.Fatalf("mode %v, want 0600", info.Mode().Perm())
+	if how, err := private.Exposed(path, 0o177); how != "" || err != nil {
+		t.Fatalf("the key is not its owner's alone: %s %v", how, err)
 	}
 	if _, err := Create(path); !errors.Is(err, fs.ErrExist) {
 		t.Fatalf("Create over an existing key: %v, want ErrExist", err)

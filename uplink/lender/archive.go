@@ -14,7 +14,9 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -80,7 +82,7 @@ func (a *archive) append(delivery []byte, r verify.Result, received time.Time, m
 			return
 		}
 	}
-	if err := evidence.AppendTo(&a.pending).Append(delivery); err != nil {
+	if err := bundle.AppendTo(&a.pending).Append(delivery); err != nil {
 		a.fail(err)
 	}
 	a.hashes = append(a.hashes, entryOf(r, received))
@@ -97,7 +99,7 @@ func (a *archive) create(delivery []byte, r verify.Result, meta []byte) error {
 	if err != nil {
 		return err
 	}
-	h := evidence.BundleHeader{Log: r.Log, Lo: r.N, Open: true, Meta: m.Raw()}
+	h := bundle.Header{Log: r.Log, Lo: r.N, Open: true, Meta: m.Raw()}
 	if r.N > 0 {
 		d, err := evidence.ParseDelivery(delivery)
 		if err != nil {
@@ -108,7 +110,7 @@ func (a *archive) create(delivery []byte, r verify.Result, meta []byte) error {
 	if err := os.MkdirAll(a.dir, 0o700); err != nil {
 		return err
 	}
-	if _, err := evidence.NewBundleWriter(&a.pending, h); err != nil {
+	if _, err := bundle.NewWriter(&a.pending, h); err != nil {
 		return err
 	}
 	if a.file, err = os.OpenFile(a.path(archiveFile), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
@@ -120,7 +122,7 @@ func (a *archive) create(delivery []byte, r verify.Result, meta []byte) error {
 	}
 	// The names of the new files and folders must survive a power cut too.
 	for dir, up := a.dir, 0; up < 3; dir, up = filepath.Dir(dir), up+1 {
-		if err := syncDir(dir); err != nil {
+		if err := vfs.OS().SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -263,7 +265,7 @@ func (a *archive) keepFraud(n uint64, leaf evidence.Hash, delivery, meta []byte)
 	if err != nil || ours == nil {
 		return err
 	}
-	proof := evidence.FraudProof{Meta: meta, A: ours, B: delivery}
+	proof := bundle.FraudProof{Meta: meta, A: ours, B: delivery}
 	return replaceFile(name, proof.Encode())
 }
 
@@ -273,7 +275,7 @@ func (a *archive) find(n uint64) ([]byte, error) {
 	if err := a.flush(); err != nil || a.file == nil {
 		return nil, err
 	}
-	r, err := evidence.NewBundleReader(io.NewSectionReader(a.file, 0, a.size))
+	r, err := bundle.NewReader(io.NewSectionReader(a.file, 0, a.size))
 	if err != nil {
 		return nil, err
 	}
@@ -324,7 +326,7 @@ func replaceFile(path string, b []byte) error {
 		err = os.Rename(f.Name(), path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = vfs.OS().SyncDir(filepath.Dir(path))
 	}
 	return err
 }

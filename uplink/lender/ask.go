@@ -10,6 +10,8 @@ import (
 
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -136,7 +138,7 @@ func (a *Asker) send(ctx context.Context, log evidence.LogID, request []byte) er
 // Replayed is what came of a request to send leaves again.
 type Replayed struct {
 	// Header opens the bundle of what came; it is zero when nothing did.
-	Header  evidence.BundleHeader
+	Header  bundle.Header
 	Leaves  uint64
 	Missing []verify.Range // of those asked for, ascending
 	Strange uint64         // messages on the topic that the box did not sign
@@ -314,7 +316,7 @@ func (a *Asker) Challenge(ctx context.Context, log evidence.LogID, reads []evide
 // Answered is an answer of a box: signed by it, its place in the history not
 // looked at.
 type Answered struct {
-	evidence.Answer
+	record.Answer
 	N  uint64 // of its leaf
 	At time.Time
 }
@@ -371,7 +373,7 @@ func answerTo(nonce [16]byte, v *verify.Verifier, delivery []byte) (Answered, bo
 		if b.Digest(d.Suite()) != d.Manifest.Channels[evidence.Records].Digest {
 			continue
 		}
-		r, err := evidence.ParseRecord(b.Bytes)
+		r, err := record.Parse(b.Bytes)
 		if err != nil {
 			continue
 		}

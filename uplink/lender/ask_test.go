@@ -14,7 +14,9 @@ import (
 
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -119,7 +121,7 @@ func replayed(t *testing.T, b *boxSession, s *evidencetest.Stream, lo, hi uint64
 		t.Fatalf("%+v, %v", logs, err)
 	}
 	var items bytes.Buffer
-	got, err := a.Replay(t.Context(), logs[0], evidencetest.PublicKey(1), lo, hi, []evidence.Channel{evidence.Energy}, evidence.AppendTo(&items).Append)
+	got, err := a.Replay(t.Context(), logs[0], evidencetest.PublicKey(1), lo, hi, []evidence.Channel{evidence.Energy}, bundle.AppendTo(&items).Append)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +129,7 @@ func replayed(t *testing.T, b *boxSession, s *evidencetest.Stream, lo, hi uint64
 		return got, verify.Summary{}, nil
 	}
 	var file bytes.Buffer
-	if _, err := evidence.NewBundleWriter(&file, got.Header); err != nil {
+	if _, err := bundle.NewWriter(&file, got.Header); err != nil {
 		t.Fatal(err)
 	}
 	file.Write(items.Bytes())
@@ -311,7 +313,7 @@ func TestAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads := []evidence.RegisterRead{{Meter: "press-1", Table: evidence.HoldingRegisters, Address: 0x10, Count: 2}}
 		record := func(s *evidencetest.Stream, nonce [16]byte, data byte) []byte {
-			body, err := evidence.EncodeRecord("bank-a", map[int]any{1: nonce, 2: []any{[]any{"press-1", 3, 0x10, 2, int64(evidencetest.Start), 0, []byte{0, data, 1, 0}}}})
+			body, err := record.Encode("bank-a", map[int]any{1: nonce, 2: []any{[]any{"press-1", 3, 0x10, 2, int64(evidencetest.Start), 0, []byte{0, data, 1, 0}}}})
 			if err != nil {
 				t.Error(err)
 			}

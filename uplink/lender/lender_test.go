@@ -14,7 +14,10 @@ import (
 
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -280,7 +283,7 @@ func TestForgedDeliveryAheadMakesNoHole(t *testing.T) {
 func withAnchor(t *testing.T, s *evidencetest.Stream, n uint64) []byte {
 	t.Helper()
 	a := anchorAt(t, s, n)
-	b, err := evidence.FilterDelivery(nil, s.Deliveries[n], evidence.Granted("", []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing}), &a)
+	b, err := evidence.FilterDelivery(nil, s.Deliveries[n], record.Granted("", []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing}), &a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +296,7 @@ func TestLossWithAnchorIsAcceptedAndNamed(t *testing.T) {
 	d.take(s, s.Deliveries[:4]...)
 	wrong := anchorAt(t, s, 10)
 	wrong.Hashes[0][0] ^= 1
-	b, err := evidence.FilterDelivery(nil, s.Deliveries[10], evidence.Granted("", nil), &wrong)
+	b, err := evidence.FilterDelivery(nil, s.Deliveries[10], record.Granted("", nil), &wrong)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +364,7 @@ func TestForkKeepsBoth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proof, err := evidence.ParseFraudProof(file)
+	proof, err := bundle.ParseFraudProof(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,9 +374,9 @@ func TestForkKeepsBoth(t *testing.T) {
 }
 
 // forkAt is the box's writer as it stood before leaf n.
-func forkAt(t *testing.T, s *evidencetest.Stream, n int) *evidence.Writer {
+func forkAt(t *testing.T, s *evidencetest.Stream, n int) *seal.Writer {
 	t.Helper()
-	w, err := evidence.ResumeWriter(evidencetest.Signer(1), evidencetest.Secret(), nil)
+	w, err := seal.Resume(evidencetest.Signer(1), evidencetest.Secret(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +457,7 @@ func TestStrangers(t *testing.T) {
 		t.Fatal("a stranger got an answer")
 	}
 	for k := range 100 { // and many of them do not fill the memory
-		w, _, err := evidence.NewWriter(evidencetest.Signer(50), evidencetest.Secret(),
+		w, _, err := seal.NewWriter(evidencetest.Signer(50), evidencetest.Secret(),
 			evidence.Genesis{Event: evidencetest.Point(k + 1), Dictionary: evidencetest.Small()})
 		if err != nil {
 			t.Fatal(err)
@@ -603,7 +606,7 @@ func TestSecondLog(t *testing.T) {
 	d, s := newDesk(t), evidencetest.NewStream(t, 1, 3)
 	d.meta(s)
 	d.take(s, s.Deliveries...)
-	w, first, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{
+	w, first, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{
 		Event: evidencetest.Point(9), Dictionary: evidencetest.Small(),
 		Prev: &evidence.Previous{Log: s.Writer.LogID(), N: 4, Why: "loss"}})
 	if err != nil {

@@ -11,7 +11,10 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -55,9 +58,9 @@ func (l *Lender) openLog(box Box, id evidence.LogID) error {
 			a.close()
 		}
 	}()
-	header, err := evidence.NewBundleReader(file)
-	var format *evidence.FormatError
-	if errors.Is(err, evidence.ErrNotBundle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &format) {
+	header, err := bundle.NewReader(file)
+	var format *canon.FormatError
+	if errors.Is(err, bundle.ErrNotBundle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &format) {
 		return l.restart(b, err)
 	}
 	if err != nil {
@@ -101,7 +104,7 @@ func (l *Lender) restart(b *boxLog, cause error) error {
 	if err := os.Rename(a.path(archiveFile), a.aside(0)); err != nil {
 		return err
 	}
-	return syncDir(a.dir)
+	return vfs.OS().SyncDir(a.dir)
 }
 
 // aside is a free name for bytes cut off at an offset.
@@ -149,7 +152,7 @@ func (b *boxLog) replay(first int64) error {
 	// A reader starts with a header; the one of this archive is put before
 	// the part that is to be read.
 	start := a.size
-	r, err := evidence.NewBundleReader(io.MultiReader(
+	r, err := bundle.NewReader(io.MultiReader(
 		io.NewSectionReader(a.file, 0, first), io.NewSectionReader(a.file, start, info.Size()-start)))
 	if err != nil {
 		return err
@@ -159,7 +162,7 @@ func (b *boxLog) replay(first int64) error {
 		if err == io.EOF {
 			return a.writeLeaves()
 		}
-		var format *evidence.FormatError
+		var format *canon.FormatError
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &format) {
 			return err // the disk's fault, not the archive's
 		}

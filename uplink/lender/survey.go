@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 )
 
 const waitingFile = "waiting"
@@ -95,7 +96,7 @@ func survey(path string) (k Kept, err error) {
 		return k, err
 	}
 	defer f.Close()
-	r, err := evidence.NewBundleReader(f)
+	r, err := bundle.NewReader(f)
 	if err != nil {
 		return k, err
 	}

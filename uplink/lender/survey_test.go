@@ -10,6 +10,8 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // What is waited for is to be seen from outside, also after a restart, and until
@@ -68,7 +70,7 @@ func TestSurveyOfForksAndSecondLogs(t *testing.T) {
 	other.Add(t, e, err)
 	d.take(s, other.Deliveries[5])
 	later := evidencetest.Point(9)
-	w, first, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{Event: later, Dictionary: evidencetest.Small(),
+	w, first, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{Event: later, Dictionary: evidencetest.Small(),
 		Prev: &evidence.Previous{Log: s.Writer.LogID(), N: 6, Why: "loss"}})
 	if err != nil {
 		t.Fatal(err)
@@ -94,8 +96,8 @@ func TestSurveyShowsTheConsent(t *testing.T) {
 	d.take(s, s.Deliveries...)
 	for version := range uint64(2) {
 		c := evidencetest.Consent()
-		c.Record.Version = version + 1
-		body, err := evidence.EncodeRecord("bank-a", c)
+		c.Header.Version = version + 1
+		body, err := record.Encode("bank-a", c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +112,7 @@ func TestSurveyShowsTheConsent(t *testing.T) {
 		}
 	}
 	prev := &evidence.Previous{Log: s.Writer.LogID(), N: s.Writer.N(), Why: "suite"}
-	w, _, err := evidence.NewWriter(evidencetest.Signer(7), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(9), Dictionary: evidencetest.Small(), Prev: prev})
+	w, _, err := seal.NewWriter(evidencetest.Signer(7), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(9), Dictionary: evidencetest.Small(), Prev: prev})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 )
 
 // IsArchive reports whether a file has the name of an archive: it is one only if
@@ -27,7 +27,7 @@ func OpenTimes(dir string) (*Times, error) {
 		return nil, err
 	}
 	defer archive.Close()
-	r, err := evidence.NewBundleReader(archive)
+	r, err := bundle.NewReader(archive)
 	if err != nil {
 		return nil, err
 	}

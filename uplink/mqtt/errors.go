@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -152,9 +151,9 @@ func classify(ctx context.Context, b broker, o Options, err error) error {
 		e.Reason, e.Err = TLS, fmt.Errorf("the broker refuses the secure connection: %w", op.Err)
 	case errors.As(err, &protocol):
 		e.Reason, e.Err = Protocol, protocol
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case refused(err):
 		e.Reason, e.Err = Refused, fmt.Errorf("connection refused")
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+	case unreachable(err):
 		e.Reason, e.Err = Unreachable, fmt.Errorf("no route to the broker")
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		e.Reason, e.Err = Timeout, fmt.Errorf("no answer within %v", o.ConnectTimeout)
@@ -174,8 +173,7 @@ func classify(ctx context.Context, b broker, o Options, err error) error {
 
 // closed reports whether the other side ended the connection.
 func closed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || reset(err)
 }
 
 func clientCertificate(cfg *tls.Config) string {

@@ -10,10 +10,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tallystick/tallystick/buffer/vfs/private"
 )
 
 // Files are the PEM files of a TLS connection. CA empty means the system's
@@ -280,9 +281,10 @@ func loadKey(file string) (crypto.Signer, error) {
 		return nil, s.fault(KeyEncrypted, "nobody is there to type the passphrase: store it decrypted with mode 0600: openssl pkey -in "+file+" -out "+file+".plain",
 			"the private key is encrypted with a passphrase")
 	}
-	// Windows has no such mode bits.
-	if info, err := os.Stat(file); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o037 != 0 {
-		return nil, s.fault(KeyReadableByOthers, "chmod 600 "+file, "the private key has mode %#o: others may read or change it", info.Mode().Perm())
+	if how, err := private.Exposed(file, 0o037); err != nil {
+		return nil, s.fault(FileUnreadable, "the path must name a readable file", "cannot be read: %v", pathless(err))
+	} else if how != "" {
+		return nil, s.fault(KeyReadableByOthers, private.Close(file), "others may read or change the private key: %s", how)
 	}
 	key, err := parseKey(b.Bytes)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -70,7 +71,7 @@ func TestCSVNamesAreNoFormulas(t *testing.T) {
 		{Meter: 0, Columns: []evidence.Column{{Quantity: "-power", Unit: "+W", MulCoef: 1}}},
 		{Meter: 1, Columns: []evidence.Column{{Quantity: "＝power", Unit: "\tW", MulCoef: 1}}},
 	}}
-	w, genesis, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
+	w, genesis, err := seal.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Point(0), Dictionary: d})
 	s := evidencetest.Stream{Writer: w}
 	s.Add(t, genesis, err)

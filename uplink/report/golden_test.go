@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
@@ -40,7 +41,7 @@ func pack(t testing.TB, deliveries [][]byte) []byte {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	w, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: genesis.Manifest.Log, Hi: uint64(len(deliveries)) - 1,
+	w, err := bundle.NewWriter(&b, bundle.Header{Log: genesis.Manifest.Log, Hi: uint64(len(deliveries)) - 1,
 		Meta: evidence.Meta{Genesis: genesis.Sign1, Dictionary: genesis.Sign1}})
 	if err != nil {
 		t.Fatal(err)

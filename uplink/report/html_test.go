@@ -11,6 +11,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -52,7 +53,7 @@ func TestPageIsInert(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=https://x.example/>`
 	d := evidencetest.Small()
 	d.Meters[0].Name = evil
-	w, genesis, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
+	w, genesis, err := seal.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Point(0), Dictionary: d})
 	s := evidencetest.Stream{Writer: w}
 	s.Add(t, genesis, err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // crowded is a log with more of everything than fits: meters with long names,
@@ -26,7 +27,7 @@ func crowded(t testing.TB, days int) []byte {
 		d.Channels[evidence.Energy] = append(d.Channels[evidence.Energy], evidence.ChannelMeter{Meter: i,
 			Columns: []evidence.Column{{Quantity: "energy_import", Unit: "kWh", Exp: -4, MulCoef: 8000}}})
 	}
-	w, genesis, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file, as a box with much to say about it writes"), evidencetest.Secret(),
+	w, genesis, err := seal.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file, as a box with much to say about it writes"), evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Point(0), Dictionary: d})
 	s := evidencetest.Stream{Writer: w}
 	s.Add(t, genesis, err)

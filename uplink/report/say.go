@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -113,9 +114,9 @@ func recordText(r verify.Result, at func(int64) string) text {
 
 // Read is what came of one read of a challenge: registers in hex and as unsigned
 // numbers, bits in hex, or why there is nothing.
-func Read(a *evidence.RegisterAnswer, l Lang) string { return readText(a).in(l) }
+func Read(a *record.RegisterAnswer, l Lang) string { return readText(a).in(l) }
 
-func readText(a *evidence.RegisterAnswer) text {
+func readText(a *record.RegisterAnswer) text {
 	what := fmt.Sprintf("%s %s 0x%04x+%d", a.Meter, Table(a.Table), a.Address, a.Count)
 	if a.Code != evidence.OK {
 		c := codeText(a.Code)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -18,9 +19,9 @@ func TestSay(t *testing.T) {
 	add(w.Step(at, evidencetest.Start, evidencetest.Start+90_000))
 	add(w.Witnessed(at, "tallystick.org/log/00\n7\nrt0=\n\n— tallystick.org/log/00 AA==\n— w.example BB==\n— v.example CC==\n"))
 	add(w.Counter(at, evidence.Counter{Handle: 0x01800004, Attest: []byte{1}, Signature: make([]byte, 64)}))
-	record := func(typ evidence.LeafType, content any) {
+	keep := func(typ evidence.LeafType, content any) {
 		t.Helper()
-		body, err := evidence.EncodeRecord("bank-a", content)
+		body, err := record.Encode("bank-a", content)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,13 +31,13 @@ func TestSay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	record(evidence.ReceiptLeaf, receipt)
-	record(evidence.AnswerLeaf, map[int]any{1: [16]byte{0xab, 0xcd}, 2: []any{
+	keep(evidence.ReceiptLeaf, receipt)
+	keep(evidence.AnswerLeaf, map[int]any{1: [16]byte{0xab, 0xcd}, 2: []any{
 		[]any{"press-1", 3, 0x10, 2, int64(evidencetest.Start), 0, []byte{0x12, 0x34, 0, 7}},
 		[]any{"press-1", 1, 0, 9, int64(evidencetest.Start), 0, []byte{0xff, 1}},
 		[]any{"oven", 4, 2, 1, int64(evidencetest.Start), 2, []byte(nil)},
 	}})
-	record(evidence.DeclarationLeaf, "planned closure")
+	keep(evidence.DeclarationLeaf, "planned closure")
 	s.Rotate(t, evidencetest.Signer(11), evidencetest.Signer(12))
 	add(w.Shutdown(at, "stopped"))
 
@@ -76,7 +77,7 @@ func TestSay(t *testing.T) {
 	if s := Say(verify.Result{Verdict: verify.Altered}, English, time.UTC); s != "" {
 		t.Errorf("what was not accepted is said: %q", s)
 	}
-	undisclosed, err := evidence.FilterDelivery(nil, s.Deliveries[6], evidence.Granted("bank-b", nil), nil)
+	undisclosed, err := evidence.FilterDelivery(nil, s.Deliveries[6], record.Granted("bank-b", nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

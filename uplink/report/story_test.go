@@ -5,6 +5,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // story is the log of a small factory from 2026-01-05 08:00 in China, in
@@ -68,7 +69,7 @@ func (s *story) happen(t testing.TB, k int, kind, subject, quantity string) {
 func newStory(t testing.TB, days int) [][]byte {
 	t.Helper()
 	s := &story{boot: 1, kWh: [3]int64{81_234_500, 1_200_000, 52_000}}
-	w, genesis, err := evidence.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
+	w, genesis, err := seal.NewWriter(evidence.NewEd25519Signer(evidencetest.Key(1), "file"), evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Point(0), Dictionary: storyDictionary()})
 	s.Writer = w
 	s.Add(t, genesis, err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -133,7 +134,7 @@ func TestRegistersThatBeginAnewHaveNoFigure(t *testing.T) {
 // A value that is marked is no reading of the register, and a channel of totals
 // is no register.
 func TestWhatIsNoReadingOfARegister(t *testing.T) {
-	w, genesis, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(0), Dictionary: evidencetest.Small()})
+	w, genesis, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(0), Dictionary: evidencetest.Small()})
 	s := evidencetest.Stream{Writer: w}
 	s.Add(t, genesis, err)
 	data := evidencetest.SmallWindow(0)

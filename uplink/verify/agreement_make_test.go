@@ -14,6 +14,8 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // world holds what all logs of an agreement run share.
@@ -40,7 +42,7 @@ type box struct {
 	rnd    *rand.Rand
 	suite  evidence.Suite
 	keys   []evidence.Signer // keys[0] signs now, keys[1] is committed to, ...
-	w      *evidence.Writer
+	w      *seal.Writer
 	now    int64
 	boot   uint64
 	uptime uint64
@@ -87,7 +89,7 @@ func (b *box) genesis() {
 	}
 	var first []byte
 	var err error
-	b.w, first, err = evidence.NewWriter(b.keys[0], evidencetest.Secret(), g)
+	b.w, first, err = seal.NewWriter(b.keys[0], evidencetest.Secret(), g)
 	b.add(first, err)
 }
 
@@ -125,7 +127,7 @@ func (b *box) leaf() {
 
 func (b *box) record() {
 	types := []evidence.LeafType{evidence.ConsentLeaf, evidence.DeclarationLeaf, evidence.ReceiptLeaf, evidence.CommissioningLeaf, evidence.AnswerLeaf}
-	body, err := evidence.EncodeRecord([]string{"", "bank-a", "bank-b"}[b.rnd.IntN(3)], b.content(0))
+	body, err := record.Encode([]string{"", "bank-a", "bank-b"}[b.rnd.IntN(3)], b.content(0))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -260,7 +262,7 @@ func (b *box) twin() *box {
 		b.t.Fatal(err)
 	}
 	c := *b
-	if c.w, err = evidence.ResumeWriter(b.keys[0], evidencetest.Secret(), preamble); err != nil {
+	if c.w, err = seal.Resume(b.keys[0], evidencetest.Secret(), preamble); err != nil {
 		b.t.Fatal(err)
 	}
 	c.deliveries, c.signer = slices.Clone(b.deliveries), slices.Clone(b.signer)
@@ -320,7 +322,7 @@ func (m *mischief) receive() {
 	}
 	granted := func(evidence.RawBlock) bool { return true }
 	if rnd.IntN(4) == 0 {
-		granted = evidence.Granted("bank-a", []evidence.Channel{1, 6})
+		granted = record.Granted("bank-a", []evidence.Channel{1, 6})
 	}
 	for n := from; n < len(m.box.deliveries); n++ {
 		var anchor *evidence.Anchor

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // factoryBundle is an hour of the factory workload, 2040 readings a window in
@@ -18,13 +20,13 @@ func factoryBundle(b *testing.B, suite evidence.Suite) (file []byte, key evidenc
 	const windows = 60
 	f := evidencetest.NewFactory(20, 1)
 	signer := evidencetest.SuiteSigner(suite, 1)
-	w, genesis, err := evidence.NewWriter(signer, evidencetest.Secret(),
+	w, genesis, err := seal.NewWriter(signer, evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Event(0, 0), Dictionary: f.Dictionary()})
 	if err != nil {
 		b.Fatal(err)
 	}
 	var out bytes.Buffer
-	bw, err := evidence.NewBundleWriter(&out, evidence.BundleHeader{Log: w.LogID(), Hi: windows, Meta: w.Meta()})
+	bw, err := bundle.NewWriter(&out, bundle.Header{Log: w.LogID(), Hi: windows, Meta: w.Meta()})
 	if err == nil {
 		err = bw.Append(genesis)
 	}
@@ -73,7 +75,7 @@ func BenchmarkFloor(b *testing.B) {
 		b.Run(fmt.Sprintf("suite%d", suite), func(b *testing.B) {
 			file, key, readings := factoryBundle(b, suite)
 			var leaves []evidence.UnverifiedDelivery
-			br, err := evidence.NewBundleReader(bytes.NewReader(file))
+			br, err := bundle.NewReader(bytes.NewReader(file))
 			if err != nil {
 				b.Fatal(err)
 			}

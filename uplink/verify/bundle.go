@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Policy says whom to believe when a bundle is checked. The zero Policy
@@ -102,7 +104,7 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 
 // Bundle checks a `.tally` file from front to back in bounded memory. The
 // error is about reading r, or about a file that is no bundle
-// (evidence.ErrNotBundle, evidence.ErrVersion, *evidence.FormatError for its
+// (bundle.ErrNotBundle, evidence.ErrVersion, *canon.FormatError for its
 // head); everything found in it is in the Summary. each, where not nil, sees
 // every result in order.
 func Bundle(r io.Reader, policy Policy, each func(Result)) (Summary, error) {
@@ -113,12 +115,12 @@ func Bundle(r io.Reader, policy Policy, each func(Result)) (Summary, error) {
 	return b.sum, nil
 }
 
-func readBundle(r io.Reader, policy Policy, each func(Result)) (*bundle, error) {
-	br, err := evidence.NewBundleReader(r)
+func readBundle(r io.Reader, policy Policy, each func(Result)) (*bundleCheck, error) {
+	br, err := bundle.NewReader(r)
 	if err != nil {
 		return nil, err
 	}
-	b := &bundle{header: br.Header(), policy: policy, each: each,
+	b := &bundleCheck{header: br.Header(), policy: policy, each: each,
 		sum: Summary{Verdict: Verified, Grade: GradeA, Grades: map[Grade]uint64{}, Gaps: []Lost{}, Altered: []Fault{}, Forks: []Fault{}, Refused: []Fault{},
 			Reasons: []Reason{}, Assumptions: []Reason{}}}
 	b.sum.Log = b.header.Log
@@ -133,9 +135,9 @@ func readBundle(r io.Reader, policy Policy, each func(Result)) (*bundle, error) 
 	return b, nil
 }
 
-// bundle is one check under way.
-type bundle struct {
-	header evidence.BundleHeader
+// bundleCheck is one check under way.
+type bundleCheck struct {
+	header bundle.Header
 	policy Policy
 	each   func(Result)
 	v      *Verifier
@@ -144,13 +146,13 @@ type bundle struct {
 	notBefore time.Time // by Policy.Times, of the delivery under way
 }
 
-func (b *bundle) fault(v Verdict, code string, args ...any) {
+func (b *bundleCheck) fault(v Verdict, code string, args ...any) {
 	b.sum.Verdict = Worst(b.sum.Verdict, v)
 	b.reason(newReason(code, args...))
 }
 
 // reason notes each code once, as first met; but each change of what readings mean.
-func (b *bundle) reason(r Reason) {
+func (b *bundleCheck) reason(r Reason) {
 	for _, have := range b.sum.Reasons {
 		if have.Code == r.Code && (r.Code != "dictionary-changed" || have == r || len(b.sum.Reasons) >= listed) {
 			return
@@ -160,7 +162,7 @@ func (b *bundle) reason(r Reason) {
 }
 
 // begin settles the key and the signed leaves of the header.
-func (b *bundle) begin() bool {
+func (b *bundleCheck) begin() bool {
 	meta, err := b.header.Meta.Parse()
 	if err != nil {
 		b.fault(Unreadable, "header", err.Error())
@@ -191,7 +193,7 @@ func (b *bundle) begin() bool {
 }
 
 // assume states what has to be taken for granted.
-func (b *bundle) assume(meta *evidence.UnverifiedMeta) {
+func (b *bundleCheck) assume(meta *evidence.UnverifiedMeta) {
 	record := meta.Genesis.Manifest.Genesis.Key
 	if n := len(meta.Rotations); n > 0 {
 		record = meta.Rotations[n-1].Manifest.Rotation.Key
@@ -207,18 +209,18 @@ func (b *bundle) assume(meta *evidence.UnverifiedMeta) {
 
 // issued says when a nonce was given out, by a receipt or by the caller's own
 // note about the leaf under way.
-func (b *bundle) issued(h evidence.NonceHash) (time.Time, bool) {
+func (b *bundleCheck) issued(h evidence.NonceHash) (time.Time, bool) {
 	if at, ok := b.policy.Receipts.issued(h); ok {
 		return at, true
 	}
 	return b.notBefore, !b.notBefore.IsZero()
 }
 
-func (b *bundle) deliveries(br *evidence.BundleReader) error {
+func (b *bundleCheck) deliveries(br *bundle.Reader) error {
 	for first := true; ; first = false {
 		at := br.Offset()
 		item, err := br.Next()
-		var damaged *evidence.FormatError
+		var damaged *canon.FormatError
 		switch {
 		case err == io.EOF:
 			return nil
@@ -240,7 +242,7 @@ func (b *bundle) deliveries(br *evidence.BundleReader) error {
 }
 
 // delivery judges the next one; err is why it could not be parsed.
-func (b *bundle) delivery(d *evidence.UnverifiedDelivery, err error, first bool) {
+func (b *bundleCheck) delivery(d *evidence.UnverifiedDelivery, err error, first bool) {
 	received := b.received(d.Manifest.N)
 	res := b.v.run(d, err, received, b.v.leafChecks, b.v.blockChecks)
 	b.confirmations(&res)
@@ -276,7 +278,7 @@ func (b *bundle) delivery(d *evidence.UnverifiedDelivery, err error, first bool)
 // confirmations compares what others have signed about the leaves before this
 // one with the root it is signed over. A checkpoint is the box's own word, so
 // that another root in it is a fork; a receipt is the lender's.
-func (b *bundle) confirmations(res *Result) {
+func (b *bundleCheck) confirmations(res *Result) {
 	if !res.Verdict.Accepted() {
 		return
 	}
@@ -291,7 +293,7 @@ func (b *bundle) confirmations(res *Result) {
 
 // received is when a delivery had arrived at the latest, by whoever knows it
 // best; zero when nobody does. It notes when it was made at the earliest.
-func (b *bundle) received(n uint64) (at time.Time) {
+func (b *bundleCheck) received(n uint64) (at time.Time) {
 	b.notBefore = time.Time{}
 	if b.policy.Times != nil {
 		at, b.notBefore = b.policy.Times(n)
@@ -302,7 +304,7 @@ func (b *bundle) received(n uint64) (at time.Time) {
 	return at
 }
 
-func (b *bundle) accepted(res Result) {
+func (b *bundleCheck) accepted(res Result) {
 	if b.sum.Leaves == 0 {
 		b.sum.Lo = res.N
 	}
@@ -327,7 +329,7 @@ func (b *bundle) accepted(res Result) {
 	}
 }
 
-func (b *bundle) refused(res Result) {
+func (b *bundleCheck) refused(res Result) {
 	b.sum.Grade = GradeX
 	b.sum.Faults++
 	b.sum.Grades[GradeX]++
@@ -343,14 +345,14 @@ func (b *bundle) refused(res Result) {
 	}
 }
 
-func (b *bundle) missing(lo, hi uint64) {
+func (b *bundleCheck) missing(lo, hi uint64) {
 	if len(b.sum.Gaps) < listed {
 		b.sum.Gaps = append(b.sum.Gaps, Lost{Range: Range{Lo: lo, Hi: hi}, Reason: "not declared"})
 	}
 }
 
 // finish compares where the file ended with what its head announced.
-func (b *bundle) finish() {
+func (b *bundleCheck) finish() {
 	next := max(b.v.N(), b.header.Lo)
 	switch {
 	case b.header.Open:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -91,7 +92,7 @@ func archive(t testing.TB, s *evidencetest.Stream, lo, hi uint64, anchor *eviden
 		}
 	}
 	var file bytes.Buffer
-	w, err := evidence.NewBundleWriter(&file, evidence.BundleHeader{
+	w, err := bundle.NewWriter(&file, bundle.Header{
 		Log: d.Manifest.Log, Lo: lo, Hi: hi, Anchor: anchor, Meta: meta,
 	})
 	for _, d := range s.Deliveries[lo : hi+1] {

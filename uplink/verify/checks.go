@@ -7,6 +7,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/custody/counter"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // incoming is one delivery on its way through the checks.
@@ -392,7 +393,7 @@ func checkBlockForm(in *incoming) bool {
 // checkBlockHeaders is what can be said of blocks without a dictionary.
 func checkBlockHeaders(in *incoming) bool {
 	for _, b := range in.d.Blocks {
-		blk, err := evidence.DecodeBlockHeader(b.Bytes)
+		blk, _, err := evidence.SplitBlock(b.Bytes)
 		if err != nil {
 			return in.unreadable(b.Channel, "block-form", err.Error())
 		}
@@ -406,7 +407,7 @@ func checkBlockHeaders(in *incoming) bool {
 // checkRecordForm: the one block of a record leaf is a record.
 func checkRecordForm(in *incoming) bool {
 	for _, b := range in.d.Blocks {
-		r, err := evidence.ParseRecord(b.Bytes)
+		r, err := record.Parse(b.Bytes)
 		if err != nil {
 			return in.unreadable(b.Channel, "block-form", err.Error())
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // attack is a lie that exactly one check stands against: with all checks the
@@ -85,7 +86,7 @@ func attacks() []attack {
 			}
 			anchor := other.Writer.Anchor()
 			other.Window(t)
-			d, err := evidence.FilterDelivery(nil, other.Deliveries[len(other.Deliveries)-1], evidence.Granted("", nil), &anchor)
+			d, err := evidence.FilterDelivery(nil, other.Deliveries[len(other.Deliveries)-1], record.Granted("", nil), &anchor)
 			if err != nil {
 				t.Fatal(err)
 			}

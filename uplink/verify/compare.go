@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 // Comparison is what two lenders find who hold bundles of one log.
@@ -16,8 +18,8 @@ type Comparison struct {
 	Hi     uint64         `json:"hi"`
 	Agree  bool           `json:"agree"` // every common leaf is the same
 
-	Reason *Reason              `json:"reason,omitempty"` // of the fork
-	Proof  *evidence.FraudProof `json:"-"`                // of the fork, for anybody
+	Reason *Reason            `json:"reason,omitempty"` // of the fork
+	Proof  *bundle.FraudProof `json:"-"`                // of the fork, for anybody
 }
 
 // ErrOtherLog says that two bundles are of different logs.
@@ -76,7 +78,7 @@ func (c Comparison) forked(key evidence.PublicKey, a, b *leafReader) (Comparison
 		meta = other
 	}
 	meta.Rotations = append(meta.Rotations, a.rotations...)
-	p := &evidence.FraudProof{Meta: meta.Encode(), A: bytes.Clone(a.item), B: bytes.Clone(b.item)}
+	p := &bundle.FraudProof{Meta: meta.Encode(), A: bytes.Clone(a.item), B: bytes.Clone(b.item)}
 	r, err := Fork(key, *p)
 	if err != nil {
 		return c, errors.Join(ErrNotSigned, err)
@@ -87,7 +89,7 @@ func (c Comparison) forked(key evidence.PublicKey, a, b *leafReader) (Comparison
 
 // leafReader walks the leaves of a bundle.
 type leafReader struct {
-	br        *evidence.BundleReader
+	br        *bundle.Reader
 	item      []byte
 	d         evidence.UnverifiedDelivery
 	n         uint64
@@ -95,7 +97,7 @@ type leafReader struct {
 }
 
 func newLeafReader(r io.Reader) (*leafReader, error) {
-	br, err := evidence.NewBundleReader(r)
+	br, err := bundle.NewReader(r)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +105,7 @@ func newLeafReader(r io.Reader) (*leafReader, error) {
 	if err := l.next(); err != nil && err != io.EOF {
 		return nil, err
 	} else if err == io.EOF {
-		return nil, &evidence.FormatError{Where: "bundle", Why: "holds no leaf"}
+		return nil, &canon.FormatError{Where: "bundle", Why: "holds no leaf"}
 	}
 	return l, nil
 }

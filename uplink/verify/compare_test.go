@@ -6,7 +6,9 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // shareOf is a bundle of a stream as a lender got it.
@@ -16,16 +18,16 @@ func shareOf(t *testing.T, s *evidencetest.Stream, anchors []evidence.Anchor, lo
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := evidence.BundleHeader{Log: s.Writer.LogID(), Lo: lo, Hi: hi, Meta: meta.Raw()}
+	h := bundle.Header{Log: s.Writer.LogID(), Lo: lo, Hi: hi, Meta: meta.Raw()}
 	if lo > 0 {
 		h.Anchor = &anchors[lo]
 	}
 	var file bytes.Buffer
-	w, err := evidence.NewBundleWriter(&file, h)
+	w, err := bundle.NewWriter(&file, h)
 	for _, d := range s.Deliveries[lo : hi+1] {
 		var share []byte
 		if err == nil {
-			share, err = evidence.FilterDelivery(nil, d, evidence.Granted("", channels), nil)
+			share, err = evidence.FilterDelivery(nil, d, record.Granted("", channels), nil)
 		}
 		if err == nil {
 			err = w.Append(share)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 )
 
 // ErrNoFork says that two deliveries do not contradict each other.
@@ -13,7 +14,7 @@ var ErrNoFork = errors.New("the two leaves do not contradict each other")
 // Fork checks a fraud proof under the pinned key of the box: nil error and a
 // reason when the box signed both leaves and they cannot belong to one history.
 // Errors are ErrNoFork, or why the proof proves nothing.
-func Fork(key evidence.PublicKey, p evidence.FraudProof) (Reason, error) {
+func Fork(key evidence.PublicKey, p bundle.FraudProof) (Reason, error) {
 	v, err := New(key, p.Meta)
 	if err != nil {
 		return Reason{}, err

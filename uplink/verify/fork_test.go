@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -54,8 +55,8 @@ func TestForkProofs(t *testing.T) {
 		"an anchor that was not signed":        {withAnchor(t, a.Deliveries[3], evidence.Anchor{N: 3, Hashes: []evidence.Hash{{1}, {2}}}), b.Deliveries[4], ""},
 		"a leaf whose signature does not hold": {a.Deliveries[4], flipped, ""},
 	} {
-		p := evidence.FraudProof{Meta: a.Meta, A: tt.a, B: tt.b}
-		got, err := evidence.ParseFraudProof(p.Encode())
+		p := bundle.FraudProof{Meta: a.Meta, A: tt.a, B: tt.b}
+		got, err := bundle.ParseFraudProof(p.Encode())
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -64,13 +65,13 @@ func TestForkProofs(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q", name, r.Code, err, tt.code)
 		}
 	}
-	p := evidence.FraudProof{Meta: a.Meta, A: a.Deliveries[4], B: b.Deliveries[4]}
+	p := bundle.FraudProof{Meta: a.Meta, A: a.Deliveries[4], B: b.Deliveries[4]}
 	if _, err := Fork(pub(2), p); !errors.Is(err, ErrWrongKey) {
 		t.Errorf("under another key: %v", err)
 	}
 	encoded := p.Encode()
 	for i := range encoded {
-		if _, err := evidence.ParseFraudProof(encoded[:i]); err == nil {
+		if _, err := bundle.ParseFraudProof(encoded[:i]); err == nil {
 			t.Fatalf("cut at %d: accepted", i)
 		}
 	}

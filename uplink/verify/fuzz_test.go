@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -98,7 +99,7 @@ func TestBundleMemory(t *testing.T) {
 	if err != nil || sum.Faults != 5000 || len(sum.Altered) != 0 || len(sum.Refused) != listed {
 		t.Errorf("%d faults, %d listed, %v", sum.Faults, len(sum.Refused), err)
 	}
-	if _, err := Bundle(bytes.NewReader(nil), Policy{}, nil); !errors.Is(err, evidence.ErrNotBundle) {
+	if _, err := Bundle(bytes.NewReader(nil), Policy{}, nil); !errors.Is(err, bundle.ErrNotBundle) {
 		t.Errorf("an empty file: %v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -207,7 +208,7 @@ func TestForeignFraudProofs(t *testing.T) {
 			}
 			return path
 		}
-		proof := evidence.FraudProof{Meta: a.Meta, A: tt.a, B: tt.b}
+		proof := bundle.FraudProof{Meta: a.Meta, A: tt.a, B: tt.b}
 		for _, arguments := range [][]string{
 			{write("proof", proof.Encode()), pub(1).String()},
 			{write("a", tt.a), write("b", tt.b), pub(1).String(), write("meta", a.Meta)},

@@ -9,6 +9,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
 )
 
@@ -45,7 +48,7 @@ const mostReceipts = 1 << 19
 // believed have signed about the log of the bundle. Errors are those of the
 // reader and of the bundle's head.
 func CollectReceipts(r io.Reader, who Believed) (*Receipts, error) {
-	br, err := evidence.NewBundleReader(r)
+	br, err := bundle.NewReader(r)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +59,7 @@ func CollectReceipts(r io.Reader, who Believed) (*Receipts, error) {
 	logs := checkpointKey(br.Header())
 	for len(rs.confirmed) < mostReceipts {
 		item, err := br.Next()
-		var damaged *evidence.FormatError
+		var damaged *canon.FormatError
 		if err == io.EOF || err == io.ErrUnexpectedEOF || errors.As(err, &damaged) {
 			break // what is wrong with it is for Bundle to say
 		}
@@ -80,9 +83,9 @@ func (rs *Receipts) take(block []byte, log evidence.LogID, lenders []evidence.Pu
 	if block == nil {
 		return
 	}
-	record, err := evidence.ParseRecord(block)
+	rec, err := record.Parse(block)
 	var raw []byte
-	if err != nil || record.Decode(&raw) != nil {
+	if err != nil || rec.Decode(&raw) != nil {
 		return
 	}
 	for _, key := range lenders {
@@ -117,7 +120,7 @@ func (rs *Receipts) given(nonce []byte, at int64) {
 }
 
 // checkpointKey is the key that signs the checkpoints of a bundle's log.
-func checkpointKey(h evidence.BundleHeader) []note.Verifier {
+func checkpointKey(h bundle.Header) []note.Verifier {
 	genesis, err := evidence.ParseLeaf(h.Genesis)
 	if err != nil || genesis.Manifest.Genesis == nil || genesis.Manifest.Genesis.Checkpoint == nil {
 		return nil

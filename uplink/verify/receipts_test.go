@@ -7,6 +7,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // receipted is a log in which a lender's receipts stand: after windows 0 to 3 one
@@ -22,7 +23,7 @@ func receipted(t *testing.T, signer byte) *evidencetest.Stream {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, err := evidence.EncodeRecord("bank-a", raw)
+		body, err := record.Encode("bank-a", raw)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +81,7 @@ func TestRepeatedReceipts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := evidence.EncodeRecord("bank-a", raw)
+	body, err := record.Encode("bank-a", raw)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 )
 
 const stateVersion = 2
@@ -87,13 +88,13 @@ func Restore(key evidence.PublicKey, state []byte) (*Verifier, error) {
 	const where = "verifier state"
 	var s savedState
 	if err := cbor.Unmarshal(state, &s); err != nil {
-		return nil, fmt.Errorf("%s: %w", where, &evidence.FormatError{Where: where, Why: err.Error()})
+		return nil, fmt.Errorf("%s: %w", where, &canon.FormatError{Where: where, Why: err.Error()})
 	}
 	if s.Version != stateVersion {
 		return nil, fmt.Errorf("%s: version %d: %w", where, s.Version, evidence.ErrVersion)
 	}
 	if !s.Tree.Valid() || s.Rooted && s.Tree.N != s.Next || len(s.Recent) != 0 && len(s.Recent) != remembered {
-		return nil, &evidence.FormatError{Where: where, Why: "history does not fit the index"}
+		return nil, &canon.FormatError{Where: where, Why: "history does not fit the index"}
 	}
 	v, err := New(key, nil)
 	if err != nil {
@@ -114,7 +115,7 @@ func Restore(key evidence.PublicKey, state []byte) (*Verifier, error) {
 			err = leaf.VerifySignature(keyAt(v.epochs, leaf.Manifest.N))
 		}
 		if err == nil && leaf.Manifest.Dictionary() == nil {
-			err = &evidence.FormatError{Where: "dictionary leaf", Why: "holds no dictionary"}
+			err = &canon.FormatError{Where: "dictionary leaf", Why: "holds no dictionary"}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", where, err)
@@ -143,13 +144,13 @@ func (v *Verifier) restoreEpochs(saved []savedEpoch) error {
 		e := epoch{n: s.N, leaf: s.Leaf, record: s.Record, key: s.Record.Key(), unchecked: s.Unchecked}
 		if len(s.Successor) > 0 {
 			if len(s.Successor) != len(evidence.Hash{}) {
-				return &evidence.FormatError{Where: "epoch", Why: "the commitment is no hash"}
+				return &canon.FormatError{Where: "epoch", Why: "the commitment is no hash"}
 			}
 			h := evidence.Hash(s.Successor)
 			e.successor = &h
 		}
 		if e.key.IsZero() || i == 0 && e.key != v.key || i > 0 && e.n <= epochs[i-1].n {
-			return &evidence.FormatError{Where: "epoch", Why: "the keys do not follow from the pinned one"}
+			return &canon.FormatError{Where: "epoch", Why: "the keys do not follow from the pinned one"}
 		}
 		epochs = append(epochs, e)
 	}

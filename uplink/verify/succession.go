@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 )
 
 // ErrNoSuccession says that a log does not go on in another one.
@@ -37,7 +38,7 @@ func Succession(old, next io.Reader, policy Policy) (evidence.PublicKey, error) 
 	if heir.IsZero() || end.Empty || end.N != b.sum.Hi {
 		return no("its last leaf here, %d, names no key that comes after it", b.sum.Hi)
 	}
-	br, err := evidence.NewBundleReader(next)
+	br, err := bundle.NewReader(next)
 	if err != nil {
 		return heir, err
 	}

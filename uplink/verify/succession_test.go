@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // succession is one box's two logs as files, and what does not fit; "" where the
@@ -39,7 +41,7 @@ func successions(t *testing.T) map[string]succession {
 		if prev.Why == "" {
 			g.Prev = nil
 		}
-		w, genesis, err := evidence.NewWriter(heir, evidencetest.Secret(), g)
+		w, genesis, err := seal.NewWriter(heir, evidencetest.Secret(), g)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +70,7 @@ func successions(t *testing.T) map[string]succession {
 	all["the second tells another end"] = succession{file(s, last), to(func(p *evidence.Previous) { p.Root[0] ^= 1 }), pinned, "ends with 6 and root"}
 	all["the first is altered"] = succession{file(alteredEnd(t, s), last), to(asIs), pinned, "the first file is altered"}
 	unsigned := to(asIs)
-	br, err := evidence.NewBundleReader(bytes.NewReader(unsigned))
+	br, err := bundle.NewReader(bytes.NewReader(unsigned))
 	if err != nil {
 		t.Fatal(err)
 	}

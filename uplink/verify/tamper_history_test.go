@@ -11,6 +11,8 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // A history is one log as its box made it, with what only the box knows.
@@ -53,7 +55,7 @@ func tell(t testing.TB, keys [3]evidence.Signer, start int64, shift int) *histor
 		return e
 	}
 	h := &history{suite: publicOf(keys[0]).Suite()}
-	w, first, err := evidence.NewWriter(keys[0], evidencetest.Secret(),
+	w, first, err := seal.NewWriter(keys[0], evidencetest.Secret(),
 		evidence.Genesis{Event: point(0), Dictionary: evidencetest.Small(), Successor: &nextHash})
 	add := func(by evidence.Signer, d []byte, err error) {
 		t.Helper()
@@ -94,7 +96,7 @@ func tell(t testing.TB, keys [3]evidence.Signer, start int64, shift int) *histor
 		k++
 	}
 	record := func(typ evidence.LeafType, lender string, content any) {
-		body, err := evidence.EncodeRecord(lender, content)
+		body, err := record.Encode(lender, content)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +220,7 @@ func feeds(t testing.TB, suite evidence.Suite, without string) []*feed {
 	return []*feed{
 		newFeed(t, hs, "everything", without, all, hs.own.metas[0]),
 		newFeed(t, hs, "everything, from the newest meta", without, all, last),
-		newFeed(t, hs, "bank-a, energy", without, evidence.Granted("bank-a", []evidence.Channel{evidence.Energy}), hs.own.metas[0]),
+		newFeed(t, hs, "bank-a, energy", without, record.Granted("bank-a", []evidence.Channel{evidence.Energy}), hs.own.metas[0]),
 		newFeed(t, hs, "everything, no meta", without, all, nil),
 	}
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // An honestBox keeps a log through everything that happens to one that nobody attacks:
@@ -21,7 +23,7 @@ import (
 type honestBox struct {
 	r      *rand.Rand
 	suite  evidence.Suite
-	w      *evidence.Writer
+	w      *seal.Writer
 	secret []byte
 
 	key  byte // seed of the key in force; the next one is committed to
@@ -47,7 +49,7 @@ func newHonestBox(r *rand.Rand, suite evidence.Suite) *honestBox {
 		h := digestOf(evidencetest.SuiteSigner(suite, 2))
 		g.Successor = &h
 	}
-	w, first, err := evidence.NewWriter(evidencetest.SuiteSigner(suite, 1), b.secret, g)
+	w, first, err := seal.NewWriter(evidencetest.SuiteSigner(suite, 1), b.secret, g)
 	b.w, b.err = w, err
 	b.anchors = []evidence.Anchor{{}}
 	b.flush(first, err)
@@ -147,7 +149,7 @@ func (b *honestBox) step() {
 		b.skew += b.r.Int64N(8e6) - 4e6
 		b.flush(b.w.Step(b.point(), before, b.now+b.skew))
 	case p < 34:
-		body, err := evidence.EncodeRecord([]string{"", "bank-a", "bank-b"}[b.r.IntN(3)], map[int]any{1: b.r.Uint64()})
+		body, err := record.Encode([]string{"", "bank-a", "bank-b"}[b.r.IntN(3)], map[int]any{1: b.r.Uint64()})
 		b.err = errors.Join(b.err, err)
 		b.flush(b.w.Record(b.point(), []evidence.LeafType{evidence.ConsentLeaf, evidence.DeclarationLeaf, evidence.ReceiptLeaf}[b.r.IntN(3)], body))
 	case p < 36:
@@ -163,7 +165,7 @@ func (b *honestBox) step() {
 
 // restart resumes from what was flushed, and says so.
 func (b *honestBox) restart(clean bool) {
-	w, err := evidence.ResumeWriter(evidencetest.SuiteSigner(b.suite, b.key), b.secret, b.preamble)
+	w, err := seal.Resume(evidencetest.SuiteSigner(b.suite, b.key), b.secret, b.preamble)
 	for _, d := range b.leaves[b.segment:] {
 		if err == nil {
 			err = w.Replay(d)
@@ -276,7 +278,7 @@ func (l *honestLender) receive(n int, anchored bool) error {
 	if anchored {
 		anchor = &l.box.anchors[n]
 	}
-	d, err := evidence.FilterDelivery(nil, l.box.leaves[n], evidence.Granted("bank-a", l.channels), anchor)
+	d, err := evidence.FilterDelivery(nil, l.box.leaves[n], record.Granted("bank-a", l.channels), anchor)
 	if err != nil {
 		return err
 	}

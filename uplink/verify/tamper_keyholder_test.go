@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -311,7 +312,7 @@ func (f *feed) told(e edit, n int, x []byte, r *rand.Rand) error {
 		case !same(v, f.at[k]) && !same(v, f.loose[k]):
 			return undetected("%s moved the state", seen(res))
 		case res.Verdict == Forked && has(res, "second-leaf") && r.IntN(8) == 0:
-			p := evidence.FraudProof{Meta: f.metas[len(f.metas)-1], A: f.stored[res.N], B: x}
+			p := bundle.FraudProof{Meta: f.metas[len(f.metas)-1], A: f.stored[res.N], B: x}
 			if _, err := Fork(f.pinned, p); err != nil {
 				return undetected("%s, and it is no proof: %v", seen(res), err)
 			}

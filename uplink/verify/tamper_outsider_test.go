@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
 
@@ -289,7 +290,7 @@ func (f *feed) mangledProof(r *rand.Rand) error {
 		}
 		return h.stored[n]
 	}
-	p := evidence.FraudProof{Meta: f.metas[len(f.metas)-1], A: pick(f.history), B: pick(f.history)}
+	p := bundle.FraudProof{Meta: f.metas[len(f.metas)-1], A: pick(f.history), B: pick(f.history)}
 	if r.IntN(2) == 0 {
 		p.B = pick(f.forked)
 	}
@@ -297,7 +298,7 @@ func (f *feed) mangledProof(r *rand.Rand) error {
 	if r.IntN(4) > 0 {
 		b = mangle(r, b, p.A)
 	}
-	got, err := evidence.ParseFraudProof(b)
+	got, err := bundle.ParseFraudProof(b)
 	if err != nil {
 		return nil
 	}
@@ -525,7 +526,7 @@ func assemble(header map[uint64]any, items [][]byte) []byte {
 		panic(err) // plain values always encode
 	}
 	var b bytes.Buffer
-	w := evidence.AppendTo(&b)
+	w := bundle.AppendTo(&b)
 	for _, item := range append([][]byte{h}, items...) {
 		if err := w.Append(item); err != nil {
 			panic(err) // a buffer takes everything
@@ -537,7 +538,7 @@ func assemble(header map[uint64]any, items [][]byte) []byte {
 // judgeFile: a file is verified only when it holds, without a hole, leaves the box made,
 // up to the last it announces; and what another one lacks, it lists.
 func (f *feed) judgeFile(file []byte) error {
-	br, err := evidence.NewBundleReader(bytes.NewReader(file))
+	br, err := bundle.NewReader(bytes.NewReader(file))
 	if err != nil {
 		return nil
 	}

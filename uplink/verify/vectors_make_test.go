@@ -14,6 +14,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // rewrap puts another signed leaf into a delivery.
@@ -111,7 +112,7 @@ func unprotected(t *testing.T, delivery []byte) []byte {
 
 func withAnchor(t *testing.T, delivery []byte, a evidence.Anchor) []byte {
 	t.Helper()
-	b, err := evidence.FilterDelivery(nil, delivery, evidence.Granted("", nil), &a)
+	b, err := evidence.FilterDelivery(nil, delivery, record.Granted("", nil), &a)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/tallystick/tallystick/uplink/custody/counter"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // resign is lie with any key.
@@ -43,7 +45,7 @@ func recordsOf(t *testing.T) *evidencetest.Stream {
 	t.Helper()
 	s := evidencetest.NewStream(t, 1, 1)
 	record := func(typ evidence.LeafType, lender string, content any) {
-		body, err := evidence.EncodeRecord(lender, content)
+		body, err := record.Encode(lender, content)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +149,7 @@ func rotationVectors(t *testing.T) []vector {
 		return resign(t, s.Deliveries[n], evidencetest.Signer(key), edit)
 	}
 	thief := evidencetest.Signer(8).Public()
-	late, err := evidence.FilterDelivery(nil, s.Deliveries[7], evidence.Granted("", nil), &anchor)
+	late, err := evidence.FilterDelivery(nil, s.Deliveries[7], record.Granted("", nil), &anchor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +209,7 @@ func recordVectors(t *testing.T) []vector {
 	for1 := make([][]byte, len(s.Deliveries))
 	for i, d := range s.Deliveries {
 		var err error
-		if for1[i], err = evidence.FilterDelivery(nil, d, evidence.Granted("bank-b", nil), nil); err != nil {
+		if for1[i], err = evidence.FilterDelivery(nil, d, record.Granted("bank-b", nil), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -335,7 +337,7 @@ func thiefVectors(t *testing.T) []vector {
 	for range 4 {
 		other.Window(t)
 	}
-	second, first, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(),
+	second, first, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(),
 		evidence.Genesis{Event: evidencetest.Point(9), Dictionary: evidencetest.Small()})
 	if err != nil {
 		t.Fatal(err)

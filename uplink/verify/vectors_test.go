@@ -13,7 +13,10 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 var update = flag.Bool("update", false, "write the vectors anew")
@@ -138,7 +141,7 @@ func outcome(v Verdict, reasons []Reason) string {
 }
 
 func class(err error) string {
-	var format *evidence.FormatError
+	var format *canon.FormatError
 	switch {
 	case err == nil:
 		return "ok"
@@ -148,7 +151,7 @@ func class(err error) string {
 		return "newer-version"
 	case errors.Is(err, ErrWrongKey):
 		return "wrong-key"
-	case errors.Is(err, evidence.ErrNotBundle):
+	case errors.Is(err, bundle.ErrNotBundle):
 		return "not-a-bundle"
 	case errors.As(err, &format):
 		return "format"
@@ -226,7 +229,7 @@ func makeVectors(t *testing.T) []vector {
 	foreign := evidencetest.NewStream(t, 2, 2)
 
 	filter := func(n int, anchor *evidence.Anchor, granted ...evidence.Channel) []byte {
-		out, err := evidence.FilterDelivery(nil, s.Deliveries[n], evidence.Granted("", granted), anchor)
+		out, err := evidence.FilterDelivery(nil, s.Deliveries[n], record.Granted("", granted), anchor)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // Verdict is the outcome of the checks on one delivery or one bundle.
@@ -117,7 +118,7 @@ type Result struct {
 	// for leaves of other types, and where the dictionary is not at hand.
 	Manifest *evidence.Manifest
 	Window   *Window
-	Record   *evidence.Record // of a record leaf, where it was disclosed
+	Record   *record.Record // of a record leaf, where it was disclosed
 }
 
 // Range is a stretch of leaf indexes, both ends included.
@@ -210,7 +211,7 @@ type sequence struct {
 // New follows the log whose genesis leaf names key. meta is the retained meta
 // message, or nil when the stream begins with the genesis leaf. Errors:
 // ErrWrongKey, ErrRotation, evidence.ErrSignature, evidence.ErrVersion,
-// *evidence.FormatError.
+// *canon.FormatError.
 func New(key evidence.PublicKey, meta []byte) (*Verifier, error) {
 	if key.IsZero() {
 		return nil, errors.New("no key is pinned")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 func TestStreamVerifies(t *testing.T) {
@@ -170,7 +171,7 @@ func TestGapAndAnchor(t *testing.T) {
 		s.Window(t)
 	}
 	all := []evidence.Channel{evidence.Energy, evidence.VoltageCurrent, evidence.Timing}
-	anchored, err := evidence.FilterDelivery(nil, s.Deliveries[5], evidence.Granted("", all), &anchors[5])
+	anchored, err := evidence.FilterDelivery(nil, s.Deliveries[5], record.Granted("", all), &anchors[5])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func TestGapAndAnchor(t *testing.T) {
 	if r := v.Receipt(); r.N != 2 || r.Root != anchors[3].Root(evidence.SuiteEd25519) {
 		t.Errorf("receipt after an unanchored gap: %+v", r)
 	}
-	anchored, _ = evidence.FilterDelivery(nil, s.Deliveries[7], evidence.Granted("", all), &anchors[7])
+	anchored, _ = evidence.FilterDelivery(nil, s.Deliveries[7], record.Granted("", all), &anchors[7])
 	if res = v.Next(anchored, soon(anchored)); res.Verdict != Verified {
 		t.Errorf("anchored later: %s %v", res.Verdict, res.Reasons)
 	}
@@ -218,7 +219,7 @@ func TestGapAndAnchor(t *testing.T) {
 func TestFewerChannels(t *testing.T) {
 	s := evidencetest.NewStream(t, 1, 2)
 	v := follow(t, s.Meta, s.Deliveries[:2]...)
-	d, err := evidence.FilterDelivery(nil, s.Deliveries[2], evidence.Granted("", []evidence.Channel{evidence.Energy}), nil)
+	d, err := evidence.FilterDelivery(nil, s.Deliveries[2], record.Granted("", []evidence.Channel{evidence.Energy}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +352,7 @@ func TestDictionaryChange(t *testing.T) {
 		t.Errorf("after the config leaf: %s %v", res.Verdict, res.Reasons)
 	}
 
-	anchored, err := evidence.FilterDelivery(nil, s.Deliveries[4], evidence.Granted("", []evidence.Channel{evidence.Energy}), &anchor)
+	anchored, err := evidence.FilterDelivery(nil, s.Deliveries[4], record.Granted("", []evidence.Channel{evidence.Energy}), &anchor)
 	if err != nil {
 		t.Fatal(err)
 	}

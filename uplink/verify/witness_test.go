@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
 )
 
@@ -26,7 +28,7 @@ func noteLine(name string, id uint32, sig []byte) string {
 func witnessed(t *testing.T, edit func(*checkpoint.Checkpoint)) (s *evidencetest.Stream, policy *checkpoint.Policy) {
 	t.Helper()
 	own := evidencetest.Key(20)
-	w, first, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{
+	w, first, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{
 		Event: evidencetest.Point(0), Dictionary: evidencetest.Small(), Checkpoint: own.Public().(ed25519.PublicKey)})
 	s = &evidencetest.Stream{Writer: w}
 	s.Add(t, first, err)
@@ -66,7 +68,7 @@ func witnessed(t *testing.T, edit func(*checkpoint.Checkpoint)) (s *evidencetest
 	if policy, err = checkpoint.ParsePolicy([]byte(rules + "group both 2 w0 w1\nquorum both\n")); err != nil {
 		t.Fatal(err)
 	}
-	st, err := policy.Evaluate(msg, checkpointKey(evidence.BundleHeader{Log: w.LogID(), Meta: w.Meta()})...)
+	st, err := policy.Evaluate(msg, checkpointKey(bundle.Header{Log: w.LogID(), Meta: w.Meta()})...)
 	if err != nil || !st.Met {
 		t.Fatalf("%+v, %v", st, err)
 	}

@@ -18,16 +18,16 @@ import (
 	"github.com/tallystick/tallystick/drivers/modbus"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // The fewest requests each profile's readable ranges allow for what it reads by
 // default. A profile or planner that needs more makes a slow line slower.
 func TestRequestsPerPoll(t *testing.T) {
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	want := map[string]int{
 		"acrel-adw300": 4, "acrel-dtsd1352": 7, "chint-dtsu666": 5, "eastron-sdm630": 1, "schneider-pm5110": 5, "waveshare-8di": 1,
 		"carlo-gavazzi-em24": 8, "carlo-gavazzi-em340": 7, "chint-ddsu666": 5, "delta-dvp": 2, "delta-vfd-e": 2, "dio-8ch": 1,
@@ -92,12 +92,12 @@ meters: [{name: press-1, line: hall-a, address: 7, profile: eastron-sdm630, time
 // that is read anyway.
 func TestExchangedIEC62056(t *testing.T) {
 	fast := drivers.Settings{Baud: 19200, DataBits: 7, Parity: 'E', StopBits: 1}
-	load := sim.ShiftPattern(1, time.Now())
-	clock, err := sim.NewClock(1, sim.Hold{For: time.Hour}, 0)
+	load := plant.ShiftPattern(1, time.Now())
+	clock, err := plant.NewClock(1, plant.Hold{For: time.Hour}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	there, err := sim.NewNamed(sim.Config{Name: "press-1", Load: load, Clock: clock}, sim.Model{Name: "iec62056-generic", Address: "12345678", Speed: 19200})
+	there, err := meter.NewNamed(meter.Config{Name: "press-1", Load: load, Clock: clock}, meter.Model{Name: "iec62056-generic", Address: "12345678", Speed: 19200})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,10 +282,10 @@ func TestChannelWords(t *testing.T) {
 		}
 		seen[ch] = true
 	}
-	if keep := evidence.Granted("bank-a", Channels(configs.AllChannels())); keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
+	if keep := record.Granted("bank-a", Channels(configs.AllChannels())); keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
 		t.Error("a lender that is granted all the usual channels gets raw frames")
 	}
-	if keep := evidence.Granted("bank-a", Channels([]configs.Channel{configs.RawFrames})); !keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
+	if keep := record.Granted("bank-a", Channels([]configs.Channel{configs.RawFrames})); !keep(evidence.RawBlock{Channel: evidence.RawFrames}) {
 		t.Error("a lender that is granted raw frames does not get them")
 	}
 }

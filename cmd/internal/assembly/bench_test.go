@@ -1,3 +1,5 @@
+//go:build unix
+
 package assembly
 
 import (
@@ -34,10 +36,7 @@ const (
 // own. One operation is one unit read. cpu-us/value counts user and system time
 // of this process only.
 func BenchmarkSocketToSealedWindow(b *testing.B) {
-	lib, err := profile.Builtin()
-	if err != nil {
-		b.Fatal(err)
-	}
+	lib := profile.Builtin()
 	site := &configs.Site{Lines: []configs.Line{{Name: "bench", TCP: configs.Address(startSim(b))}}}
 	for unit := range units {
 		site.Meters = append(site.Meters, configs.Meter{

@@ -16,7 +16,7 @@ func Load(path string) (*configs.Site, error) {
 		if lib, err = Library(dir); err != nil {
 			return nil, err
 		}
-		return known(lib)
+		return known{lib}, nil
 	})
 	if err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ func (a *allowance) stretch() (lo, hi uint64) {
 		return lo, 0
 	case c == nil:
 		return lo, math.MaxUint64
-	case c.ConsentTerms == nil:
+	case c.Terms == nil:
 		return lo, s.Leaf + 1 // the withdrawal is the last
 	case a.now().UnixMilli() >= c.Term.Until:
 		return lo, 0
@@ -59,7 +59,7 @@ func (a *allowance) grants(at int64) []evidence.Channel {
 	switch {
 	case c == nil:
 		return a.share
-	case c.ConsentTerms == nil, at < c.Term.From-int64(c.Scope.History), at >= c.Term.Until:
+	case c.Terms == nil, at < c.Term.From-int64(c.Scope.History), at >= c.Term.Until:
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(a.share), func(ch evidence.Channel) bool { return !slices.Contains(c.Scope.Channels, ch) })

@@ -10,6 +10,7 @@ import (
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // TestAllowance: channels both in the site file and in the consent, of its time,
@@ -18,7 +19,7 @@ func TestAllowance(t *testing.T) {
 	const day = 24 * time.Hour
 	begin := time.UnixMilli(evidencetest.Start).UTC()
 	grant := evidencetest.Consent() // energy and power, a year from Start, history one day
-	withdrawal := evidence.Consent{Record: evidence.ConsentRecord{Act: evidence.WithdrawConsent}}
+	withdrawal := record.Consent{Header: record.Header{Act: record.Withdraw}}
 	l := configs.Lender{Share: []configs.Channel{configs.Energy, configs.Timing}}
 	dated := l
 	dated.From, dated.Until, dated.Expires = configs.Day(begin.AddDate(0, 0, 2).Format(time.DateOnly)), configs.Day(begin.AddDate(0, 0, 9).Format(time.DateOnly)), configs.Day(begin.AddDate(0, 0, 19).Format(time.DateOnly))

@@ -24,27 +24,25 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
-// known is what a site file may say about the profiles of lib.
-func known(lib *profile.Library) (configs.Profiles, error) {
-	all := configs.Profiles{}
-	for _, id := range lib.IDs() {
-		p, err := lib.Get(id)
-		if err != nil {
-			return nil, err
-		}
-		all[id] = configs.Profile{Protocol: p.Protocol, Quantities: p.Quantities()}
+// known is what a site file may say about the profiles of a library.
+type known struct{ *profile.Library }
+
+func (k known) Profile(id string) (configs.Profile, error) {
+	p, err := k.Get(id)
+	if err != nil {
+		return configs.Profile{}, err
 	}
-	return all, nil
+	return configs.Profile{Protocol: p.Protocol, Quantities: p.Quantities()}, nil
 }
 
 // Library is the profiles a site may use: those of the program, and those in
 // the directory dir, where it is not empty.
 func Library(dir string) (*profile.Library, error) {
-	lib, err := profile.Builtin()
-	if err == nil && dir != "" {
-		err = lib.AddDir(dir)
+	lib := profile.Builtin()
+	if dir == "" {
+		return lib, nil
 	}
-	return lib, err
+	return lib, lib.AddDir(dir)
 }
 
 // Lines builds the lines of a site with the meters on them. Nothing is opened

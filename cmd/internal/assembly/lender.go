@@ -6,6 +6,7 @@ import (
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // Disclosure is what one lender may have of leaves of a history, as a shipper
@@ -28,7 +29,7 @@ func Disclose(site *configs.Site, l *configs.Lender, h *agent.History, lo, hi ui
 	}
 	may := newAllowance(l, zone, func() agent.Standing { return standing })
 	d := Disclosure{Lo: lo, Hi: hi, Keep: func(at int64) func(evidence.RawBlock) bool {
-		return evidence.Granted(string(l.Name), may.grants(at))
+		return record.Granted(string(l.Name), may.grants(at))
 	}}
 	from, end := may.stretch()
 	if end <= hi {

@@ -63,7 +63,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.SetErr(stderr)
 	ran := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { ran = true }
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return Done
 	}
@@ -73,9 +73,10 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	}
 	if e == nil {
 		e = &Error{Exit: Environment, Text: err.Error()}
-		if !ran { // cobra itself refused the command line
+		// cobra itself refused the command line; it looks for required flags late
+		if !ran || strings.HasPrefix(e.Text, "required flag(s) ") {
 			e.Exit, e.Text = Usage, strings.Join(strings.Fields(e.Text), " ")
-			e.Hint = fmt.Sprintf("run: %s --help", root.Name())
+			e.Hint = fmt.Sprintf("run: %s --help", c.CommandPath())
 		}
 	}
 	Print(stderr, root.Name(), e)

@@ -8,6 +8,7 @@ import (
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -34,7 +35,7 @@ func dictionary() evidence.Dictionary {
 func box(t *testing.T, windows int, lie func(k int, data map[evidence.Channel][]evidence.Samples)) *evidencetest.Stream {
 	t.Helper()
 	d := dictionary()
-	w, genesis, err := evidence.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(0), Dictionary: d})
+	w, genesis, err := seal.NewWriter(evidencetest.Signer(1), evidencetest.Secret(), evidence.Genesis{Event: evidencetest.Point(0), Dictionary: d})
 	s := &evidencetest.Stream{Writer: w}
 	s.Add(t, genesis, err)
 	sums := aggregate.New(func(string, string) int64 { return 0 }, time.UTC)
@@ -63,15 +64,11 @@ func honest(int, map[evidence.Channel][]evidence.Samples) {}
 // recomputed is what is found in deliveries.
 func recomputed(t *testing.T, s *evidencetest.Stream, zone *time.Location, deliveries [][]byte) Totals {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
 	v, err := verify.New(evidencetest.PublicKey(1), s.Meta)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := New(lib, zone)
+	c := New(profile.Builtin(), zone)
 	for _, d := range deliveries {
 		r := v.Next(d, time.Time{})
 		if !r.Verdict.Accepted() {

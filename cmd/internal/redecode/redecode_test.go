@@ -19,16 +19,17 @@ import (
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/drivers/sim/meter"
+	"github.com/tallystick/tallystick/drivers/sim/plant"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/bundle"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
 func builtin(t testing.TB) *profile.Library {
 	t.Helper()
-	lib, err := profile.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lib := profile.Builtin()
 	return lib
 }
 
@@ -36,8 +37,8 @@ func builtin(t testing.TB) *profile.Library {
 type device struct {
 	profile  string
 	protocol configs.Protocol
-	model    sim.Model // of a meter that names its data
-	fault    func(request int) sim.Fault
+	model    meter.Model // of a meter that names its data
+	fault    func(request int) meter.Fault
 	site     func(m *configs.Meter)
 	lacks    []string // quantities of a Modbus profile the meter refuses
 }
@@ -47,13 +48,13 @@ func devices() []device {
 		{profile: "eastron-sdm630", protocol: configs.ModbusTCP},
 		{profile: "acrel-dtsd1352", protocol: configs.ModbusRTU},
 		{profile: "peacefair-pzem016", protocol: configs.ModbusRTU},
-		{profile: "dlt645-2007-3ph", protocol: configs.DLT645v2007, model: sim.Model{Address: "210000000004"}},
-		{profile: "dlt645-2007-1ph", protocol: configs.DLT645v2007, model: sim.Model{Address: "210000000005", Wakeup: 4}},
-		{profile: "dlt645-1997", protocol: configs.DLT645v1997, model: sim.Model{Address: "970000000006"}},
-		{profile: "cjt188-water", protocol: configs.CJT188, model: sim.Model{Address: "78330000000007", Order: sim.HighFirst}},
-		{profile: "cjt188-heat", protocol: configs.CJT188, model: sim.Model{Address: "78330000000008", Order: sim.HighFirst, PlainSER: true}},
-		{profile: "iec62056-generic", protocol: configs.IEC62056, model: sim.Model{Address: "12345678", Speed: 9600}},
-		{profile: "iec62056-generic", protocol: configs.IEC62056, model: sim.Model{Address: "1"}},
+		{profile: "dlt645-2007-3ph", protocol: configs.DLT645v2007, model: meter.Model{Address: "210000000004"}},
+		{profile: "dlt645-2007-1ph", protocol: configs.DLT645v2007, model: meter.Model{Address: "210000000005", Wakeup: 4}},
+		{profile: "dlt645-1997", protocol: configs.DLT645v1997, model: meter.Model{Address: "970000000006"}},
+		{profile: "cjt188-water", protocol: configs.CJT188, model: meter.Model{Address: "78330000000007", Order: meter.HighFirst}},
+		{profile: "cjt188-heat", protocol: configs.CJT188, model: meter.Model{Address: "78330000000008", Order: meter.HighFirst, PlainSER: true}},
+		{profile: "iec62056-generic", protocol: configs.IEC62056, model: meter.Model{Address: "12345678", Speed: 9600}},
+		{profile: "iec62056-generic", protocol: configs.IEC62056, model: meter.Model{Address: "1"}},
 	}
 }
 
@@ -61,11 +62,11 @@ func devices() []device {
 // reads them with raw frames on.
 func start(t testing.TB, devices []device) *configs.Site {
 	t.Helper()
-	clock, err := sim.NewClock(1, sim.Hold{}, 0)
+	clock, err := plant.NewClock(1, plant.Hold{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := sim.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+	load := plant.ShiftPattern(1, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
 	dir := t.TempDir()
 	site := &configs.Site{
 		Channels: configs.DefaultChannels(), Window: 500 * time.Millisecond, Timezone: configs.DefaultTimezone, Key: filepath.Join(dir, "device.key"),
@@ -78,7 +79,7 @@ func start(t testing.TB, devices []device) *configs.Site {
 			Name: configs.Name(name), Line: name, Protocol: d.protocol, Address: configs.MeterAddress(d.model.Address),
 			Profile: d.profile, CT: configs.Ratio{Coef: 40}, PT: configs.Ratio{Coef: 1}, Interval: 100 * time.Millisecond, RawFrames: true,
 		}
-		c := sim.Config{Name: name, Load: load, Clock: clock, Seed: uint64(i), Fault: d.fault}
+		c := meter.Config{Name: name, Load: load, Clock: clock, Seed: uint64(i), Fault: d.fault}
 		line := sim.Line{Kind: sim.RTUOverTCP, Address: "127.0.0.1:0"}
 		if d.protocol.Modbus() {
 			m.Address = "7"
@@ -94,18 +95,18 @@ func start(t testing.TB, devices []device) *configs.Site {
 				c.Ranges = nil // what lies between registers is refused too
 				c.Registers = slices.DeleteFunc(slices.Clone(c.Registers), func(r drivers.Register) bool { return slices.Contains(d.lacks, r.Name) })
 			}
-			meter, err := sim.New(c)
+			m, err := meter.NewModbus(c)
 			if err != nil {
 				t.Fatal(err)
 			}
-			line.Units = sim.Units{7: meter}
+			line.Units = meter.Units{7: m}
 		} else {
 			d.model.Name = d.profile
-			meter, err := sim.NewNamed(c, d.model)
+			m, err := meter.NewNamed(c, d.model)
 			if err != nil {
 				t.Fatal(err)
 			}
-			line.Stations = []sim.Station{{Meter: meter}}
+			line.Stations = []sim.Station{{Meter: m}}
 		}
 		if d.site != nil {
 			d.site(&m)
@@ -155,9 +156,9 @@ func record(t testing.TB, site *configs.Site, d time.Duration, rawFrames bool) [
 }
 
 // redecode checks a bundle under whatever key it names.
-func redecode(t testing.TB, bundle []byte, lib *profile.Library, only ...string) []*Meter {
+func redecode(t testing.TB, file []byte, lib *profile.Library, only ...string) []*Meter {
 	t.Helper()
-	br, err := evidence.NewBundleReader(bytes.NewReader(bundle))
+	br, err := bundle.NewReader(bytes.NewReader(file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,7 @@ func redecode(t testing.TB, bundle []byte, lib *profile.Library, only ...string)
 	}
 	d := New(lib, only)
 	policy := verify.Policy{Pinned: []evidence.PublicKey{genesis.Manifest.Genesis.Key.Key()}}
-	sum, err := verify.Bundle(bytes.NewReader(bundle), policy, func(r verify.Result) { d.Add(&r) })
+	sum, err := verify.Bundle(bytes.NewReader(file), policy, func(r verify.Result) { d.Add(&r) })
 	if err != nil || sum.Verdict != verify.Verified {
 		t.Fatalf("%v, %v %v", err, sum.Verdict, sum.Reasons)
 	}
@@ -196,16 +197,16 @@ func TestFaultsAreNotDifferences(t *testing.T) {
 	t.Parallel()
 	ds := devices()
 	for i := range ds {
-		ds[i].fault = func(request int) sim.Fault {
+		ds[i].fault = func(request int) meter.Fault {
 			switch request % 7 {
 			case 2:
-				return sim.Fault{Noise: []byte{0x55, 0xFE, 0x00}}
+				return meter.Fault{Noise: []byte{0x55, 0xFE, 0x00}}
 			case 4:
-				return sim.Fault{Foreign: true}
+				return meter.Fault{Foreign: true}
 			case 5:
-				return sim.Fault{Silent: true}
+				return meter.Fault{Silent: true}
 			}
-			return sim.Fault{}
+			return meter.Fault{}
 		}
 	}
 	ds = slices.DeleteFunc(ds, func(d device) bool { return d.protocol == configs.IEC62056 }) // waits two seconds for each
@@ -250,14 +251,14 @@ func TestMeterWithHoles(t *testing.T) {
 
 // resigned is a bundle with every window sealed anew under another key, its
 // samples and frames as edit leaves them. Only a test can do that.
-func resigned(t *testing.T, bundle []byte, edit func(n uint64, dict *evidence.Dictionary, data map[evidence.Channel][]evidence.Samples)) []byte {
+func resigned(t *testing.T, file []byte, edit func(n uint64, dict *evidence.Dictionary, data map[evidence.Channel][]evidence.Samples)) []byte {
 	t.Helper()
-	br, err := evidence.NewBundleReader(bytes.NewReader(bundle))
+	br, err := bundle.NewReader(bytes.NewReader(file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	signer := evidence.NewEd25519Signer(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)), "file")
-	var w *evidence.Writer
+	var w *seal.Writer
 	var dict *evidence.Dictionary // as it was
 	var out [][]byte
 	for {
@@ -280,7 +281,7 @@ func resigned(t *testing.T, bundle []byte, edit func(n uint64, dict *evidence.Di
 			g := *again.Manifest.Genesis
 			g.Event = m.Event
 			edit(0, &g.Dictionary, nil)
-			w, sealed, err = evidence.NewWriter(signer, make([]byte, 32), g)
+			w, sealed, err = seal.NewWriter(signer, make([]byte, 32), g)
 		case evidence.WindowLeaf:
 			data := map[evidence.Channel][]evidence.Samples{}
 			for _, b := range d.Blocks {
@@ -305,7 +306,7 @@ func resigned(t *testing.T, bundle []byte, edit func(n uint64, dict *evidence.Di
 		out = append(out, bytes.Clone(sealed))
 	}
 	var b bytes.Buffer
-	bw, err := evidence.NewBundleWriter(&b, evidence.BundleHeader{Log: w.LogID(), Hi: uint64(len(out) - 1), Meta: w.Meta()})
+	bw, err := bundle.NewWriter(&b, bundle.Header{Log: w.LogID(), Hi: uint64(len(out) - 1), Meta: w.Meta()})
 	for _, d := range out {
 		if err == nil {
 			err = bw.Append(d)
@@ -338,16 +339,16 @@ func column(t *testing.T, dict *evidence.Dictionary, meter, quantity string) (ch
 // with the reason.
 func TestWhatIsFound(t *testing.T) {
 	t.Parallel()
-	bundle := record(t, start(t, devices()[:3]), 800*time.Millisecond, true)
+	file := record(t, start(t, devices()[:3]), 800*time.Millisecond, true)
 	none := func(uint64, *evidence.Dictionary, map[evidence.Channel][]evidence.Samples) {}
-	honest := redecode(t, resigned(t, bundle, none), builtin(t))
+	honest := redecode(t, resigned(t, file, none), builtin(t))
 	for _, m := range honest {
 		if m.Equal == 0 || m.Different+m.NotCovered != 0 {
 			t.Fatalf("unchanged: %+v", m)
 		}
 	}
 	first := uint64(0)
-	changed := redecode(t, resigned(t, bundle, func(n uint64, dict *evidence.Dictionary, data map[evidence.Channel][]evidence.Samples) {
+	changed := redecode(t, resigned(t, file, func(n uint64, dict *evidence.Dictionary, data map[evidence.Channel][]evidence.Samples) {
 		ch, m, c := column(t, dict, "m01", "voltage_l2")
 		if data == nil || first != 0 {
 			return
@@ -423,7 +424,7 @@ func TestWhatIsFound(t *testing.T) {
 		}, code: "no-timing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ms := redecode(t, resigned(t, bundle, c.edit), builtin(t), "m01")
+			ms := redecode(t, resigned(t, file, c.edit), builtin(t), "m01")
 			if len(ms) != 1 || ms[0].Name != "m01" {
 				t.Fatalf("%d meters, want m01 alone", len(ms))
 			}

@@ -41,6 +41,13 @@ func (s *search) units(at drivers.Settings, first, last int) (list []step) {
 // unit asks one unit for one register. Any reply with a good checksum, also a
 // refusal, means that there is one.
 func (s *search) unit(ctx context.Context, at drivers.Settings, f modbus.Framing, unit byte) ([]Hit, error) {
+	h := Hit{Protocol: "modbus-rtu", Address: strconv.Itoa(int(unit)), Settings: at}
+	if f == modbus.TCP {
+		h.Protocol = "modbus-tcp"
+	}
+	if s.known(h.Protocol, h.Address) {
+		return nil, nil
+	}
 	wait := unitWait
 	if !s.Serial {
 		wait = 3 * unitWait // a network and a serial server stand between
@@ -57,10 +64,6 @@ func (s *search) unit(ctx context.Context, at drivers.Settings, f modbus.Framing
 	var fault *drivers.Fault
 	if errors.As(err, &fault) && fault.Kind != drivers.Refused {
 		return nil, err
-	}
-	h := Hit{Protocol: "modbus-rtu", Address: strconv.Itoa(int(unit)), Settings: at}
-	if f == modbus.TCP {
-		h.Protocol = "modbus-tcp"
 	}
 	s.identify(ctx, &h, f, unit)
 	return []Hit{h}, nil

@@ -85,7 +85,6 @@ type step struct {
 func Run(ctx context.Context, cfg Config) ([]Hit, error) {
 	s := &search{Config: cfg}
 	steps := s.steps()
-	var hits []Hit
 	begun := time.Now()
 	for i, st := range steps {
 		if ctx.Err() != nil {
@@ -101,23 +100,32 @@ func Run(ctx context.Context, cfg Config) ([]Hit, error) {
 		found, err := st.try(ctx, st.settings)
 		var fault *drivers.Fault
 		if errors.As(err, &fault) && fault.Kind == drivers.Disconnected {
-			return hits, err
+			return s.hits, err
 		}
 		for _, h := range found {
-			if slices.ContainsFunc(hits, func(g Hit) bool { return g.Protocol == h.Protocol && g.Address == h.Address }) {
-				continue // some meters answer at more than one setting
+			if s.known(h.Protocol, h.Address) {
+				continue
 			}
-			hits = append(hits, h)
+			s.hits = append(s.hits, h)
 			if cfg.Found != nil {
 				cfg.Found(h)
 			}
 		}
 	}
-	return hits, nil
+	return s.hits, nil
 }
 
 // search is a run in progress.
-type search struct{ Config }
+type search struct {
+	Config
+	hits []Hit
+}
+
+// known reports whether a device was found already: some answer at more than
+// one setting.
+func (s *search) known(protocol, address string) bool {
+	return slices.ContainsFunc(s.hits, func(h Hit) bool { return h.Protocol == protocol && h.Address == address })
+}
 
 // steps lists what to try, in order.
 func (s *search) steps() (list []step) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // Languages a notice can be read in.
@@ -30,7 +31,7 @@ func pick(lang, zh, en string) string {
 
 // Terms is the notice: what is consented to, a line for each thing. Its hash
 // stands in the consent record, so these words change only with a version.
-func Terms(t *evidence.ConsentTerms, lang string) string {
+func Terms(t *record.Terms, lang string) string {
 	var b strings.Builder
 	line := func(n int, zh, en, what string) {
 		fmt.Fprintf(&b, "%2d %s%s%s\n", n, pick(lang, zh, en), pick(lang, ":", ": "), what)
@@ -41,8 +42,8 @@ func Terms(t *evidence.ConsentTerms, lang string) string {
 	line(2, "企业", "factory", factory(t.Factory.Kind, lang)+", "+t.Factory.Pseudonym)
 	line(3, "签署人", "signed by", t.Signatory.Name+", "+t.Signatory.Capacity)
 	line(4, "接收方", "recipient", strings.Join([]string{t.Recipient.Name, t.Recipient.Contact, t.Recipient.Licence}, ", "))
-	purposes := make([]string, len(t.Purpose.Purposes))
-	for i, p := range t.Purpose.Purposes {
+	purposes := make([]string, len(t.Purpose.Kinds))
+	for i, p := range t.Purpose.Kinds {
 		purposes[i] = purpose(p, lang)
 	}
 	line(5, "用途", "purpose", strings.Join(purposes, ", "))
@@ -79,13 +80,13 @@ func Withdrawal(lang string) string {
 }
 
 // Act is what a consent record does, in both languages, in one line.
-func Act(c *evidence.Consent) string {
-	what := map[evidence.ConsentAct]string{
-		evidence.GrantConsent:    "consent granted / 授予同意",
-		evidence.ChangeConsent:   "consent changed / 变更同意",
-		evidence.WithdrawConsent: "consent withdrawn, nothing more is sent / 撤回同意,此后不再发送",
-	}[c.Record.Act]
-	if c.ConsentTerms == nil {
+func Act(c *record.Consent) string {
+	what := map[record.Act]string{
+		record.Grant:    "consent granted / 授予同意",
+		record.Change:   "consent changed / 变更同意",
+		record.Withdraw: "consent withdrawn, nothing more is sent / 撤回同意,此后不再发送",
+	}[c.Header.Act]
+	if c.Terms == nil {
 		return what
 	}
 	return fmt.Sprintf("%s: %s / %s, %s - %s", what, channels(c.Scope.Channels, English), channels(c.Scope.Channels, Chinese), at(c.Term.From), at(c.Term.Until))
@@ -93,15 +94,15 @@ func Act(c *evidence.Consent) string {
 
 // Declaration is what a declaration says, in both languages, in one line. Times
 // before the leaf's own, at, are named as such: it counts from its leaf on.
-func Declaration(d *evidence.Declaration, leaf time.Time) string {
-	what := map[evidence.DeclarationKind]string{
-		evidence.PlannedClosure: "planned closure / 计划停产",
-		evidence.PowerRationing: "power rationing / 有序用电",
-		evidence.CTExchange:     "current transformer exchanged / 更换电流互感器",
-		evidence.MeterExchange:  "meter exchanged / 更换电表",
-		evidence.NewLoad:        "new load or photovoltaics / 新增负荷或光伏",
-		evidence.ProductionPlan: "production plan / 生产计划",
-		evidence.DeclaredReason: "explanation / 说明",
+func Declaration(d *record.Declaration, leaf time.Time) string {
+	what := map[record.DeclarationKind]string{
+		record.PlannedClosure: "planned closure / 计划停产",
+		record.PowerRationing: "power rationing / 有序用电",
+		record.CTExchange:     "current transformer exchanged / 更换电流互感器",
+		record.MeterExchange:  "meter exchanged / 更换电表",
+		record.NewLoad:        "new load or photovoltaics / 新增负荷或光伏",
+		record.ProductionPlan: "production plan / 生产计划",
+		record.DeclaredReason: "explanation / 说明",
 	}[d.Kind]
 	s := fmt.Sprintf("declared: %s, %s - %s: %s", what, at(d.From), at(d.To), d.Text)
 	if d.Old != nil && d.New != nil {
@@ -115,7 +116,7 @@ func Declaration(d *evidence.Declaration, leaf time.Time) string {
 
 // Record is what a record says, in both languages, or "" where it is of a kind
 // that is not for people. leaf is the time of its leaf.
-func Record(t evidence.LeafType, r *evidence.Record, leaf time.Time) string {
+func Record(t evidence.LeafType, r *record.Record, leaf time.Time) string {
 	switch t {
 	case evidence.ConsentLeaf:
 		if c, err := r.Consent(); err == nil {
@@ -127,7 +128,7 @@ func Record(t evidence.LeafType, r *evidence.Record, leaf time.Time) string {
 		}
 	case evidence.CommissioningLeaf:
 		if c, err := r.Commissioning(); err == nil {
-			if claim, err := evidence.OpenClaim(c.Claim); err == nil {
+			if claim, err := record.OpenClaim(c.Claim); err == nil {
 				return fmt.Sprintf("enrolled / 登记: %s, %d meters / 块表, key %s", claim.Site, len(claim.Meters), Fingerprint(claim.Pin()))
 			}
 		}
@@ -168,45 +169,45 @@ func channels(cs []evidence.Channel, lang string) string {
 	return strings.Join(names, pick(lang, "、", ", "))
 }
 
-func factory(k evidence.FactoryKind, lang string) string {
+func factory(k record.FactoryKind, lang string) string {
 	switch k {
-	case evidence.SoleTrader:
+	case record.SoleTrader:
 		return pick(lang, "个体工商户", "sole trader")
-	case evidence.NaturalPerson:
+	case record.NaturalPerson:
 		return pick(lang, "自然人", "natural person")
 	}
 	return pick(lang, "企业", "company")
 }
 
-func purpose(p evidence.Purpose, lang string) string {
+func purpose(p record.PurposeKind, lang string) string {
 	switch p {
-	case evidence.Application:
+	case record.Application:
 		return pick(lang, "申请评估", "application")
-	case evidence.Monitoring:
+	case record.Monitoring:
 		return pick(lang, "贷后监测", "post-loan monitoring")
 	}
 	return pick(lang, "分阶段放款", "staged release")
 }
 
-func right(r evidence.Right, lang string) string {
+func right(r record.Right, lang string) string {
 	switch r {
-	case evidence.RightCopy:
+	case record.RightCopy:
 		return pick(lang, "复制", "copy")
-	case evidence.RightCorrection:
+	case record.RightCorrection:
 		return pick(lang, "更正", "correction")
 	}
 	return pick(lang, "异议", "dispute")
 }
 
-func separate(k evidence.SeparateKind, lang string) string {
+func separate(k record.SeparateKind, lang string) string {
 	switch k {
-	case evidence.ProvideToRecipient:
+	case record.ProvideToRecipient:
 		return pick(lang, "向接收方提供", "provision to the recipient")
-	case evidence.ProvideRawFrames:
+	case record.ProvideRawFrames:
 		return pick(lang, "提供原始报文", "raw frames")
-	case evidence.ProvideOnward:
+	case record.ProvideOnward:
 		return pick(lang, "转提供", "passing on")
-	case evidence.ExportAbroad:
+	case record.ExportAbroad:
 		return pick(lang, "出境", "leaving the country")
 	}
 	return pick(lang, "自动化决策", "decisions by programs")
@@ -224,7 +225,7 @@ func span(ms uint64) string {
 }
 
 // Decimal is an exact number as people write it.
-func Decimal(d evidence.Decimal) string {
+func Decimal(d record.Decimal) string {
 	if d.Exp >= 0 {
 		return strconv.FormatInt(d.Coef, 10) + strings.Repeat("0", int(d.Exp))
 	}

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 
+	"github.com/tallystick/tallystick/buffer/vfs/private"
 	"github.com/tallystick/tallystick/uplink/custody"
 )
 
@@ -55,8 +55,13 @@ func (c Config) pin() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if mode := info.Mode(); !mode.IsRegular() || (runtime.GOOS != "windows" && mode.Perm()&0o077 != 0) {
+	if mode := info.Mode(); !mode.IsRegular() {
 		return "", fmt.Errorf("PIN file %s: mode %v, expected a file with mode 0600", c.PINFile, mode)
+	}
+	if how, err := private.Exposed(c.PINFile, 0o077); err != nil {
+		return "", err
+	} else if how != "" {
+		return "", fmt.Errorf("PIN file %s: %s", c.PINFile, how)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxPIN+1))
 	if err != nil {

@@ -19,7 +19,7 @@ func TestPIN(t *testing.T) {
 		"from a file":         {"4711\n", 0o600, "", "4711", ""},
 		"file before env":     {"4711", 0o400, "0815", "4711", ""},
 		"spaces belong to it": {" 47 11 \r\n", 0o600, "", " 47 11 ", ""},
-		"others can read":     {"4711", 0o640, "", "", "expected a file with mode 0600"},
+		"others can read":     {"4711", 0o640, "", "", "mode 0640, expected 0600"},
 		"empty":               {"\n", 0o600, "", "", "is empty"},
 		"long":                {strings.Repeat("4711", 65), 0o600, "", "", "over 256 bytes"},
 		"two lines":           {"4711\n0815\n", 0o600, "", "", "several lines"},

@@ -41,7 +41,8 @@ type TPM struct {
 }
 
 // Dial opens the TPM at device: a resource-managed character device, on Linux
-// /dev/tpmrm0, or the Unix socket of an emulator.
+// /dev/tpmrm0, or the Unix socket of an emulator. Windows has one TPM, whatever
+// the name.
 func Dial(device string) (*TPM, error) {
 	t, err := dial(device)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
 // Small is a dictionary of two meters in three channels, with 2 s polls.
@@ -65,7 +66,7 @@ const SmallMS = 30_000
 // Stream is a log of Small with its writer at the end: genesis, boot, then
 // windows.
 type Stream struct {
-	Writer     *evidence.Writer
+	Writer     *seal.Writer
 	Deliveries [][]byte // by leaf index
 	Meta       []byte
 }
@@ -87,7 +88,7 @@ func NewStreamOf(t testing.TB, key, successor evidence.Signer, windows int) *Str
 		h := record.Digest()
 		g.Successor = &h
 	}
-	w, first, err := evidence.NewWriter(key, Secret(), g)
+	w, first, err := seal.NewWriter(key, Secret(), g)
 	if err != nil {
 		t.Fatal(err)
 	}

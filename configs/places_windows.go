@@ -1,0 +1,8 @@
+package configs
+
+// Where things are when nobody says otherwise.
+const (
+	Installed        = `C:\ProgramData\Tallystick` // the site file
+	DefaultDirectory = `C:\ProgramData\Tallystick\history`
+	DefaultWatchDir  = `C:\ProgramData\Tally-lender`
+)

@@ -1,0 +1,33 @@
+package line
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func (s *stream) discard(b []byte) (total int, _ error) {
+	if err := s.SetReadDeadline(time.Time{}); err != nil {
+		return 0, err
+	}
+	err := s.raw.Read(func(fd uintptr) bool {
+		for {
+			n, err := unix.Read(int(fd), b)
+			if n <= 0 && err != unix.EINTR {
+				return true // empty; where it is closed or broken, the next read says so
+			}
+			total += max(n, 0)
+		}
+	})
+	return total, err
+}
+
+// hungUp reports whether err is what a tty says whose other end is gone.
+func hungUp(err error) bool { return errors.Is(err, unix.EIO) }
+
+// limitUnacknowledged sets how long what was sent may stay unacknowledged. It is
+// an optimisation of fault detection: a kernel without it still has keepalive.
+func limitUnacknowledged(fd uintptr, d time.Duration) {
+	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
+}
