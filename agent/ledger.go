@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/clock"
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -40,7 +41,7 @@ type ledger struct {
 	boot     uint64
 	lost     []evidence.LostRange // dropped by quota, not yet stated in a leaf
 	used     used
-	clock    systemClock
+	clock    clock.System
 	clockSet bool // in this run, by something else than a time server
 }
 
@@ -287,14 +288,14 @@ func (l *ledger) windowStart(n uint64) int64 {
 
 // event is the time and clock part of a leaf about the duration from start.
 func (l *ledger) event(start time.Time, duration time.Duration) evidence.Event {
-	flag, errorMS := l.clock.state()
+	flag, errorMS := l.clock.State()
 	return evidence.Event{
 		Start:       max(0, start.UnixMilli()),
 		Duration:    uint64(duration.Milliseconds()),
-		TimeFlag:    timeFlag(flag, start, l.clockSet),
+		TimeFlag:    clock.Flag(flag, start, l.clockSet),
 		TimeErrorMS: errorMS,
 		Boot:        l.boot,
-		UptimeMS:    uint64(uptime().Milliseconds()),
+		UptimeMS:    uint64(clock.Uptime().Milliseconds()),
 	}
 }
 

@@ -5,15 +5,12 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/clock"
 	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/agent/schedule"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
-
-// clockStep is how far wall and monotonic time must part for the clock to
-// count as set.
-const clockStep = time.Second
 
 // identityEvery is how often a meter is asked who it is when nothing gives
 // reason to ask.
@@ -70,7 +67,7 @@ func (p *poller) run(ctx context.Context) error {
 			return p.close()
 		}
 		now := time.Now()
-		if by := now.Round(0).Sub(begin.Round(0)) - now.Sub(begin); by.Abs() > clockStep {
+		if by := now.Round(0).Sub(begin.Round(0)) - now.Sub(begin); by.Abs() > clock.Step {
 			p.log.Warn("the clock was set", "line", p.line.Name, "by", by)
 			plan.Shift(by)
 			begin = now

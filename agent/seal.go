@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/clock"
 	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -18,7 +19,7 @@ type sealer struct {
 	desk   *desk
 	count  Count     // nil: none
 	hourly time.Time // when the counter was last certified, and the history noted beside the key
-	clock  clockWatch
+	clock  clock.Watch
 	ids    *identities
 	log    *slog.Logger
 	sync   time.Duration
@@ -138,7 +139,7 @@ func (s *sealer) journalize() error {
 
 // step states that the clock was set, where it was.
 func (s *sealer) step() error {
-	before, after, stepped := s.clock.look(time.Now(), uptime())
+	before, after, stepped := s.clock.Look(time.Now(), clock.Uptime())
 	if !stepped {
 		return nil
 	}
