@@ -66,7 +66,7 @@ func testSite(dir string, devices ...Device) Site {
 // runFor opens and runs s for d, then stops it in order.
 func runFor(t *testing.T, s Site, d time.Duration) {
 	t.Helper()
-	a, err := Open(s)
+	a, err := openHastily(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func runFor(t *testing.T, s Site, d time.Duration) {
 func history(t *testing.T, s Site) []verify.Result {
 	t.Helper()
 	dict, _ := newDictionary(&s)
-	l, _, err := openLedger(vfs.OS(), &s, dict)
+	l, _, err := openLedger(hasty{vfs.OS()}, &s, dict)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestAnswerThatCameBeforeTheStopIsRecorded(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		d := &stopper{stop: stop}
 		s := testSite(t.TempDir(), d)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -230,7 +230,7 @@ func TestRestartAfterCleanStop(t *testing.T) {
 // sealed, nothing is closed in order.
 func abandon(t *testing.T, s Site, d time.Duration) {
 	t.Helper()
-	a, err := Open(s)
+	a, err := openHastily(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestKilledRunLosesAtMostTheSyncInterval(t *testing.T) {
 func TestJournalSurvivesAClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -370,7 +370,7 @@ func TestChangedSiteIsStatedAndOldWindowKeepsItsDictionary(t *testing.T) {
 func TestSleepLeavesNoUnspokenHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -485,7 +485,7 @@ func TestCursorOfAFormerLenderIsForgotten(t *testing.T) {
 		runFor(t, s, time.Minute)
 		s.Lenders[0].Name = "bank-b"
 		runFor(t, s, time.Minute)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -503,7 +503,7 @@ func TestLossIsStatedAfterACrash(t *testing.T) {
 		s.Quota = 64 << 10
 		s.Lenders = []Lender{{Name: "bank-a", Ship: func(Feed) (Shipper, error) { return deaf{}, nil }}}
 		runFor(t, s, 5*time.Hour)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -578,7 +578,7 @@ func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
 
 func TestJournalIsLetGo(t *testing.T) {
 	s := testSite(t.TempDir(), &device{})
-	a, err := Open(s)
+	a, err := openHastily(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -603,7 +603,7 @@ func TestAnchors(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 512 << 10 // several segments
 		runFor(t, s, 90*time.Minute)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -639,7 +639,7 @@ func TestWindowTooLargeToSealIsRefusedAtTheStart(t *testing.T) {
 	s := testSite(t.TempDir(), &device{})
 	s.Lines[0].Meters[0].Interval = time.Millisecond
 	s.Window = 10 * time.Minute
-	if _, err := Open(s); err == nil || !strings.Contains(err.Error(), "shorten window") {
+	if _, err := openHastily(s); err == nil || !strings.Contains(err.Error(), "shorten window") {
 		t.Fatalf("Open: %v, want a refusal that says what to do", err)
 	}
 }

@@ -55,7 +55,7 @@ func TestEventLeavesDoNotHideTheLastWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		abandon(t, s, 2*time.Minute+5*time.Second)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func TestDamagedIdentitiesStopNothing(t *testing.T) {
 			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			a, err := Open(s)
+			a, err := openHastily(s)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -115,7 +115,7 @@ func TestRawFramesBeyondTheLimit(t *testing.T) {
 func TestRawFramesOfAKilledRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := tapped(t, 5)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}

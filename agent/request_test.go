@@ -68,7 +68,7 @@ func TestRequestsBecomeLeaves(t *testing.T) {
 		if ps, err := Pending(s.Dir); err != nil || len(ps) != 2 || ps[1].Type != evidence.ConsentLeaf || ps[1].Record.For != "bank-a" {
 			t.Fatalf("pending %+v, %v", ps, err)
 		}
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +262,7 @@ func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
 // withdrawal finds the withdrawal.
 func TestNobodyKnowsOfALeafBeforeItsEffect(t *testing.T) {
 	s := testSite(t.TempDir(), &device{})
-	a, err := Open(s)
+	a, err := openHastily(s)
 	if err != nil {
 		t.Fatal(err)
 	}
