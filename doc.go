@@ -20,6 +20,7 @@
 //	                  what is drawn, meter what is answered, sim itself the lines
 //	agent             polls on schedule, fills the open window, seals it, appends it
 //	agent/judge       marks what cannot be, and says what happened
+//	agent/window      keeps polls until they are sealed, in memory and on disk
 //	agent/clock       what the box knows of its own clock
 //	uplink/evidence   the signed format: its SPEC.md is the contract with lenders;
 //	                  in it seal is the box's end, canon how bytes are written, record

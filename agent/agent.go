@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/agent/judge"
+	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -69,9 +70,9 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 		led:       led,
 		damaged:   past.damaged,
 		seal: &sealer{
-			led: led, rec: newRecorder(s.Window, order), judge: newJudge(&s, before, ids.known), ids: ids, log: s.Log,
+			led: led, rec: window.NewRecorder(s.Window, order), news: &news{}, judge: newJudge(&s, before, ids.known), ids: ids, log: s.Log,
 			desk: newDesk(led.writer.Suite()), count: s.Count,
-			sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict), refused: map[string]bool{},
+			sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: window.LayoutOf(dict), refused: map[string]bool{},
 		},
 	}
 	// Before anything is sent: it may be a withdrawal.
@@ -106,10 +107,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	errs := make(chan error, len(a.site.Lines)+1)
 	var workers, shipping sync.WaitGroup
 
-	a.seal.rec.begin(time.Now())
+	a.seal.rec.Begin(time.Now())
 	first := 0
 	for i, line := range a.site.Lines {
-		p := &poller{line: line, first: first, rec: a.seal.rec, judge: a.seal.judge, ids: a.seal.ids, onPoll: a.site.OnPoll, log: a.site.Log,
+		p := &poller{line: line, first: first, rec: a.seal.rec, news: a.seal.news, judge: a.seal.judge, ids: a.seal.ids, onPoll: a.site.OnPoll, log: a.site.Log,
 			questions: a.questions[i]}
 		first += len(line.Meters)
 		workers.Go(func() { errs <- p.run(work) })

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -245,8 +244,8 @@ func work(t *testing.T, a *Agent, d time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	a.seal.rec.begin(time.Now())
-	p := &poller{line: a.site.Lines[0], rec: a.seal.rec, judge: a.seal.judge, ids: a.seal.ids, log: a.site.Log}
+	a.seal.rec.Begin(time.Now())
+	p := &poller{line: a.site.Lines[0], rec: a.seal.rec, news: a.seal.news, judge: a.seal.judge, ids: a.seal.ids, log: a.site.Log}
 	done := make(chan error, 2)
 	go func() { done <- p.run(ctx) }()
 	go func() { done <- a.seal.run(ctx) }()
@@ -307,8 +306,8 @@ func TestJournalSurvivesAClockSetBack(t *testing.T) {
 		}
 		now := time.Now()
 		for _, at := range []time.Time{now, now.Add(-time.Hour)} { // a window of now, then one of an hour ago
-			a.seal.rec.begin(at)
-			a.seal.rec.add(0, at.Add(time.Second), []drivers.Reading{{Coef: 2301}, {Coef: at.Unix()}})
+			a.seal.rec.Begin(at)
+			a.seal.rec.Add(0, at.Add(time.Second), []drivers.Reading{{Coef: 2301}, {Coef: at.Unix()}})
 			if err := a.seal.journalize(); err != nil {
 				t.Fatal(err)
 			}
@@ -316,7 +315,7 @@ func TestJournalSurvivesAClockSetBack(t *testing.T) {
 				if err := a.seal.next(at); err != nil {
 					t.Fatal(err)
 				}
-				a.seal.rec.rest()
+				a.seal.rec.Rest()
 			}
 		}
 		if err := a.led.close(); err != nil {
@@ -375,8 +374,8 @@ func TestSleepLeavesNoUnspokenHole(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer a.led.close()
-		a.seal.rec.begin(time.Now())
-		at := a.seal.rec.open[0].start
+		a.seal.rec.Begin(time.Now())
+		at := time.Now().UnixMilli()
 		time.Sleep(10 * time.Minute) // no sealer runs meanwhile
 		if err := a.seal.next(time.Now()); err != nil {
 			t.Fatal(err)
@@ -574,26 +573,6 @@ func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-}
-
-func TestJournalIsLetGo(t *testing.T) {
-	s := testSite(t.TempDir(), &device{})
-	a, err := openHastily(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.led.close()
-	for range 8 {
-		if err := a.led.journalize(make([]byte, 32<<10)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := a.led.trimJournal(math.MaxUint64); err != nil {
-		t.Fatal(err)
-	}
-	if kept := a.led.journal.Next() - a.led.journal.First(); kept > 2 {
-		t.Fatalf("%d of 8 journal records are kept, want at most one segment's", kept)
-	}
 }
 
 // Every way to an anchor gives the same: the one at hand, and the one rolled

@@ -120,8 +120,8 @@ func TestRawFramesOfAKilledRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		now := time.Now()
-		a.seal.rec.begin(now)
-		a.seal.rec.add(0, now, []drivers.Reading{{Coef: 2301}, {Coef: 77}}, evidence.Exchange{At: now.UnixMilli(), Request: []byte("ask")})
+		a.seal.rec.Begin(now)
+		a.seal.rec.Add(0, now, []drivers.Reading{{Coef: 2301}, {Coef: 77}}, evidence.Exchange{At: now.UnixMilli(), Request: []byte("ask")})
 		if err := errors.Join(a.seal.journalize(), a.led.close()); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/agent/clock"
+	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -31,7 +32,7 @@ const (
 type ledger struct {
 	dir      string
 	log      *buffer.Log
-	journal  *buffer.Log
+	journal  *window.Journal
 	writer   *seal.Writer
 	source   *Source
 	totals   *totals
@@ -47,12 +48,12 @@ type ledger struct {
 
 // past is what the log of an earlier run ends with.
 type past struct {
-	begun      bool        // there was a run before
-	boot       uint64      // its boot counter
-	clean      bool        // its last leaf is a shutdown
-	recordedTo int64       // up to when readings survive, Unix ms; 0 when none
-	polls      []journaled // that are in no leaf
-	damaged    []string    // what could not be read, in words
+	begun      bool             // there was a run before
+	boot       uint64           // its boot counter
+	clean      bool             // its last leaf is a shutdown
+	recordedTo int64            // up to when readings survive, Unix ms; 0 when none
+	left       []*window.Window // that the run before left open, with what of them is on disk
+	damaged    []string         // what could not be read, in words
 }
 
 // note keeps what a log's recovery found, for people.
@@ -219,7 +220,7 @@ func (l *ledger) readTail(last uint64, p *past) error {
 
 // openJournal opens the journal and reads back what the run before left in it.
 func (l *ledger) openJournal(fsys vfs.FS, p *past) error {
-	j, rec, err := buffer.Open(fsys, filepath.Join(l.dir, journalDir), buffer.Options{SegmentBytes: 64 << 10})
+	j, rec, err := window.OpenJournal(fsys, filepath.Join(l.dir, journalDir))
 	if err != nil {
 		return err
 	}
@@ -228,44 +229,26 @@ func (l *ledger) openJournal(fsys vfs.FS, p *past) error {
 	if err != nil {
 		return err
 	}
-	cols, starts := columns(l.writer.Dictionary()), map[uint64]int64{}
-	var b []byte
-	for n := j.First(); n < j.Next(); n++ {
-		if b, err = j.Read(n, b[:0]); err == nil && batchLeaf(b) > 0 && batchLeaf(b) <= meta.Dictionary.Manifest.N {
-			continue // laid out by a dictionary before, and sealed before the one in force was stated
-		}
-		if err == nil {
-			err = readBatch(b, cols, func(q journaled) {
-				if !l.sealed(q, starts) {
-					p.polls = append(p.polls, q)
-				}
-			})
-		}
-		if err != nil {
-			p.damaged = append(p.damaged, fmt.Sprintf("journal: record %d: %v", n, err))
-		}
-	}
+	var damaged []string
+	p.left, damaged = j.Left(l.writer.Dictionary(), meta.Dictionary.Manifest.N, l.sealed)
+	p.damaged = append(p.damaged, damaged...)
 	l.journal = j
 	return nil
 }
 
-// sealed reports whether a journaled poll is in a leaf already. Its window was
-// open when its batch was written, so it is among the next few windows or not
+// sealed reports whether the window that begins at start is in a leaf already. It
+// was open when leaf was the next one, so it is among the next few windows or not
 // sealed yet; that goes by indexes and not by the clock, which may have been
-// set back. starts remembers the windows looked at, by leaf.
-func (l *ledger) sealed(p journaled, starts map[uint64]int64) bool {
+// set back.
+func (l *ledger) sealed(leaf uint64, start int64) bool {
 	const soon = 6 // two open windows, a hole, what a restart adds
 	windows := 0
-	for n := p.leaf; n < l.log.Next() && windows < soon; n++ {
-		start, known := starts[n]
-		if !known {
-			start = l.windowStart(n)
-			starts[n] = start
-		}
-		if start == p.window {
+	for n := leaf; n < l.log.Next() && windows < soon; n++ {
+		switch l.windowStart(n) {
+		case start:
 			return true
-		}
-		if start != math.MinInt64 {
+		case math.MinInt64:
+		default:
 			windows++
 		}
 	}
@@ -340,10 +323,9 @@ func (l *ledger) restart(p *past, software string) error {
 	}
 	l.boot = p.boot + 1
 	dict := l.writer.Dictionary()
-	lay := layoutOf(dict)
-	left := recovered(p.polls, len(dict.Meters))
-	for _, w := range left {
-		p.recordedTo = max(p.recordedTo, w.last)
+	lay := window.LayoutOf(dict)
+	for _, w := range p.left {
+		p.recordedTo = max(p.recordedTo, w.Last)
 	}
 	err := l.leaf(func(w *seal.Writer) ([]byte, error) {
 		return w.Boot(l.event(time.Now(), 0), evidence.Boot{Clean: p.clean, LastRecordedMS: p.recordedTo, Software: software})
@@ -351,13 +333,13 @@ func (l *ledger) restart(p *past, software string) error {
 	if err != nil {
 		return err
 	}
-	for _, w := range left {
-		w.end = max(w.start, w.last)
+	for _, w := range p.left {
+		w.End = max(w.Start, w.Last)
 		if err := l.window(w, &lay, nil); err != nil {
 			return err
 		}
 	}
-	return l.trimJournal(l.journal.Next())
+	return l.journal.Trim(l.journal.Next())
 }
 
 // configure states a changed site file or dictionary in the history.
@@ -386,12 +368,12 @@ func (l *ledger) configure(dict *evidence.Dictionary, digest evidence.Hash) erro
 }
 
 // window seals w; beacon are the nonces it answers.
-func (l *ledger) window(w *window, lay *layout, beacon []evidence.NonceHash) error {
-	length := time.Duration(w.end-w.start) * time.Millisecond
-	samples := lay.fill(w)
-	l.totals.Window(w.start, w.end, samples)
+func (l *ledger) window(w *window.Window, lay *window.Layout, beacon []evidence.NonceHash) error {
+	length := time.Duration(w.End-w.Start) * time.Millisecond
+	samples := lay.Fill(w)
+	l.totals.Window(w.Start, w.End, samples)
 	return l.leaf(func(wr *seal.Writer) ([]byte, error) {
-		return wr.Window(l.event(time.UnixMilli(w.start), length), samples, beacon)
+		return wr.Window(l.event(time.UnixMilli(w.Start), length), samples, beacon)
 	})
 }
 
@@ -506,23 +488,6 @@ func (l *ledger) lose(dropped []buffer.UndeliveredRange) {
 		return
 	}
 	l.lost = append(l.lost, evidence.LostRange{Lo: lost.Lo, Hi: lost.Hi - 1, Reason: "quota"})
-}
-
-// journalize makes a batch of polls durable. An empty batch is nothing to do.
-func (l *ledger) journalize(batch []byte) error {
-	if len(batch) == 0 {
-		return nil
-	}
-	if _, err := l.journal.Append(batch); err != nil {
-		return err
-	}
-	return l.journal.Sync()
-}
-
-// trimJournal lets go of the journal's records below seq.
-func (l *ledger) trimJournal(seq uint64) error {
-	_, err := l.journal.TrimTo(min(seq, l.journal.Next()))
-	return err
 }
 
 func (l *ledger) close() error {

@@ -8,6 +8,7 @@ import (
 	"github.com/tallystick/tallystick/agent/clock"
 	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/agent/schedule"
+	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -20,7 +21,8 @@ const identityEvery = 10 * time.Minute
 type poller struct {
 	line   Line
 	first  int // dictionary index of the line's first meter
-	rec    *recorder
+	rec    *window.Recorder
+	news   *news
 	judge  *judge.Judge
 	ids    *identities
 	onPoll func(Poll)
@@ -116,9 +118,9 @@ func (p *poller) poll(ctx context.Context, i int) {
 		digest, exchanged = p.identify(ctx, i)
 		happened = append(happened, exchanged...)
 	}
-	p.rec.happened(happened)
+	p.news.add(happened)
 	p.ids.note(m.Name, digest) // last: once it is stored nobody tells the exchange again
-	p.rec.add(p.first+i, start, r, frames...)
+	p.rec.Add(p.first+i, start, r, frames...)
 	if p.onPoll != nil {
 		p.onPoll(Poll{Line: p.line.Name, Meter: m.Name, Start: start, Took: took, Columns: m.Columns, Readings: r, Err: err})
 	}
@@ -162,7 +164,7 @@ func (p *poller) skip(i int) {
 	for c := range r {
 		r[c] = drivers.Reading{Quality: drivers.Skipped}
 	}
-	p.rec.add(p.first+i, time.Now(), r)
+	p.rec.Add(p.first+i, time.Now(), r)
 }
 
 func (p *poller) buffer(n int) []drivers.Reading {

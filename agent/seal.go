@@ -7,6 +7,7 @@ import (
 
 	"github.com/tallystick/tallystick/agent/clock"
 	"github.com/tallystick/tallystick/agent/judge"
+	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
@@ -14,7 +15,8 @@ import (
 // ledger.
 type sealer struct {
 	led    *ledger
-	rec    *recorder
+	rec    *window.Recorder
+	news   *news
 	judge  *judge.Judge
 	desk   *desk
 	count  Count     // nil: none
@@ -24,7 +26,7 @@ type sealer struct {
 	log    *slog.Logger
 	sync   time.Duration
 	grace  time.Duration // how long after its end a window stays open
-	layout layout
+	layout window.Layout
 	batch  []byte
 
 	refused map[string]bool // files of requests that could not be read, by name
@@ -37,7 +39,7 @@ func (s *sealer) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		due := s.rec.due(s.grace)
+		due := s.rec.Due(s.grace)
 		wake := due
 		if next := lastSync.Add(s.sync); next.Before(wake) {
 			wake = next
@@ -72,34 +74,34 @@ const longestHole = 24 * time.Hour
 // covers the time until the next one, so that the history has no unspoken
 // hole.
 func (s *sealer) next(now time.Time) error {
-	w, following := s.rec.take(now)
+	w, following := s.rec.Take(now)
 	if w == nil {
 		return nil
 	}
-	slept := s.rec.empty()
-	slept.start, slept.end = w.end, following
+	slept := s.rec.Empty()
+	slept.Start, slept.End = w.End, following
 	if err := s.seal(w); err != nil {
 		return err
 	}
-	if hole := slept.end - slept.start; hole <= 0 || hole > longestHole.Milliseconds() {
+	if hole := slept.End - slept.Start; hole <= 0 || hole > longestHole.Milliseconds() {
 		return nil
 	}
 	return s.seal(slept)
 }
 
 // seal makes w a leaf of the history.
-func (s *sealer) seal(w *window) error {
+func (s *sealer) seal(w *window.Window) error {
 	if err := s.led.loss(); err != nil {
 		return err
 	}
 	// Before the window, so that the totals in it know of an exchange.
-	if err := s.led.events(s.rec.takeNews()); err != nil {
+	if err := s.led.events(s.news.take()); err != nil {
 		return err
 	}
 	if err := s.led.window(w, &s.layout, s.desk.beacon()); err != nil {
 		return err
 	}
-	s.rec.recycle(w)
+	s.rec.Recycle(w)
 	if err := s.led.totals.keep(s.led); err != nil {
 		s.log.Warn("the totals so far could not be stored; the next start reads more of the history", "err", err)
 	}
@@ -113,7 +115,7 @@ func (s *sealer) seal(w *window) error {
 }
 
 // tidyJournal lets go of what no open window needs.
-func (s *sealer) tidyJournal() error { return s.led.trimJournal(s.rec.journaledFrom()) }
+func (s *sealer) tidyJournal() error { return s.led.journal.Trim(s.rec.JournaledFrom()) }
 
 // journalize makes the polls since the last call durable, and what happened
 // besides a leaf of the history.
@@ -133,8 +135,8 @@ func (s *sealer) journalize() error {
 	if err := s.requests(); err != nil {
 		return err
 	}
-	s.batch = s.rec.unjournaled(s.batch[:0], s.led.journal.Next(), s.led.writer.N())
-	return s.led.journalize(s.batch)
+	s.batch = s.rec.Unjournaled(s.batch[:0], s.led.journal.Next(), s.led.writer.N())
+	return s.led.journal.Append(s.batch)
 }
 
 // step states that the clock was set, where it was.
@@ -188,8 +190,8 @@ func (s *sealer) said(last bool) error {
 // the end of the run.
 func (s *sealer) events(now time.Time) error {
 	known := s.ids.changed()
-	s.rec.happened(s.judge.Waiting(now))
-	if err := s.led.events(s.rec.takeNews()); err != nil {
+	s.news.add(s.judge.Waiting(now))
+	if err := s.led.events(s.news.take()); err != nil {
 		return err
 	}
 	if known == nil {
@@ -210,8 +212,8 @@ func (s *sealer) finish(reason string) error {
 	if err := s.events(time.Time{}); err != nil {
 		return err
 	}
-	for _, w := range s.rec.rest() {
-		w.end = max(w.start, min(w.end, now.UnixMilli()))
+	for _, w := range s.rec.Rest() {
+		w.End = max(w.Start, min(w.End, now.UnixMilli()))
 		if err := s.seal(w); err != nil {
 			return err
 		}

@@ -3,7 +3,7 @@
 // shipper per lender send it from there.
 //
 // The way of a reading: poller (poll.go, one goroutine per line) -> judge (what
-// is odd about it) -> recorder (record.go, the open window and its journal) ->
+// is odd about it) -> window (the open windows and their journal) ->
 // sealer (seal.go, the one writer of the log) -> feed (feed.go, what shippers
 // read). What lenders say comes the other way: shipper -> desk (desk.go) -> sealer.
 // What people decide on the box comes as files (request.go) -> sealer; what follows

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tallystick/tallystick/agent/aggregate"
 	"github.com/tallystick/tallystick/agent/judge"
+	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs/crashfs"
 	"github.com/tallystick/tallystick/drivers"
@@ -438,6 +439,22 @@ func TestWindowThatDoesNotDivideAQuarterIsRefused(t *testing.T) {
 	}
 }
 
+// filled is a window of a minute from start, Unix ms, in which every meter was
+// polled every 10 s: value is the reading in column c of a slot.
+func filled(order [][]int, start int64, value func(slot, c int64) int64) *window.Window {
+	rec := window.NewRecorder(time.Minute, order)
+	for meter, columns := range order {
+		readings := make([]drivers.Reading, len(columns))
+		for slot := range int64(6) {
+			for c := range readings {
+				readings[c].Coef = value(slot, int64(c))
+			}
+			rec.Add(meter, time.UnixMilli(start+slot*10_000), readings)
+		}
+	}
+	return rec.Rest()[0]
+}
+
 // BenchmarkTotalsFromHistory is a start without the file: 20 meters with 4
 // registers and power at 10 s, a day of windows of 60 s. One op is a leaf.
 func BenchmarkTotalsFromHistory(b *testing.B) {
@@ -454,25 +471,16 @@ func BenchmarkTotalsFromHistory(b *testing.B) {
 		}
 		s.Lines[0].Meters = append(s.Lines[0].Meters, m)
 	}
-	dict, _ := newDictionary(&s)
+	dict, order := newDictionary(&s)
 	l, _, err := openLedger(crashfs.New(), &s, dict)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer l.close()
-	lay := layoutOf(dict)
+	lay := window.LayoutOf(dict)
 	begin := time.Now().Truncate(time.Minute).UnixMilli()
 	for n := range int64(24 * 60) {
-		w := newWindow(len(dict.Meters))
-		w.start, w.end = begin+n*60_000, begin+(n+1)*60_000
-		for i := range w.meters {
-			for slot := range int64(6) {
-				w.meters[i].at = append(w.meters[i].at, w.start+slot*10_000)
-				for c := range registers {
-					w.meters[i].rows = append(w.meters[i].rows, drivers.Reading{Coef: 100*n + slot + int64(c)})
-				}
-			}
-		}
+		w := filled(order, begin+n*60_000, func(slot, c int64) int64 { return 100*n + slot + c })
 		if err := l.window(w, &lay, nil); err != nil {
 			b.Fatal(err)
 		}
