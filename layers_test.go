@@ -59,6 +59,8 @@ var may = map[string][]string{
 	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence", "uplink/evidence/*"},
 	"agent/aggregate":              {"drivers", "uplink/evidence"},
 	"agent/clock":                  {"uplink/evidence"},
+	"agent/desk":                   {"buffer/vfs", "uplink/evidence", "uplink/evidence/record"},
+	"agent/history":                {"agent/clock", "buffer", "buffer/vfs", "uplink/evidence", "uplink/evidence/*"},
 	"agent/window":                 {"agent/aggregate", "buffer", "buffer/vfs", "drivers", "uplink/evidence"},
 	"agent/identity":               {"uplink/custody", "uplink/evidence", "uplink/keyfile"},
 	"agent/judge":                  {"drivers"},

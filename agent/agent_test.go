@@ -15,7 +15,7 @@ import (
 
 	"time"
 
-	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -76,22 +76,21 @@ func runFor(t *testing.T, s Site, d time.Duration) {
 	}
 }
 
-// history verifies everything in dir as a lender would and returns the results.
-func history(t *testing.T, s Site) []verify.Result {
+// sealed verifies everything in dir as a lender would and returns the results.
+func sealed(t *testing.T, s Site) []verify.Result {
 	t.Helper()
-	dict, _ := newDictionary(&s)
-	l, _, err := openLedger(hasty{vfs.OS()}, &s, dict)
+	h, err := history.OpenReader(s.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.close()
+	defer h.Close()
 	v, err := verify.New(evidence.Ed25519PublicKey(key.Public().(ed25519.PublicKey)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var results []verify.Result
-	for n := uint64(0); n < l.log.Next(); n++ {
-		rec, err := l.log.Read(n, nil)
+	for n := uint64(0); n < h.Next(); n++ {
+		rec, err := h.Read(n, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +115,7 @@ func TestEveryReadingArrivesOnce(t *testing.T) {
 		d := &device{}
 		s := testSite(t.TempDir(), d)
 		runFor(t, s, 3*time.Minute)
-		rs := history(t, s)
+		rs := sealed(t, s)
 		if rs[0].Type != evidence.GenesisLeaf || rs[len(rs)-1].Type != evidence.ShutdownLeaf {
 			t.Fatalf("leaves %v", types(rs))
 		}
@@ -169,7 +168,7 @@ func TestAnswerThatCameBeforeTheStopIsRecorded(t *testing.T) {
 			t.Fatal(err)
 		}
 		seen := 0
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			seen += len(values(r, "energy_import"))
 		}
 		if seen != 1 {
@@ -183,7 +182,7 @@ func TestDeadMeterIsStatedNotInvented(t *testing.T) {
 		s := testSite(t.TempDir(), &device{fail: errors.New("timeout")}, &device{})
 		runFor(t, s, 2*time.Minute)
 		seen := 0
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			for _, v := range values(r, "voltage_l1") {
 				switch v.Meter {
 				case "press-1":
@@ -209,7 +208,7 @@ func TestRestartAfterCleanStop(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		runFor(t, s, time.Minute)
 		runFor(t, s, time.Minute)
-		rs := history(t, s)
+		rs := sealed(t, s)
 		boots := 0
 		for _, r := range rs {
 			if b := r.Manifest.BootInfo; b != nil {
@@ -234,7 +233,7 @@ func abandon(t *testing.T, s Site, d time.Duration) {
 		t.Fatal(err)
 	}
 	work(t, a, d)
-	if err := a.led.close(); err != nil { // frees the lock; what is not written stays unwritten
+	if err := a.store.close(); err != nil { // frees the lock; what is not written stays unwritten
 		t.Fatal(err)
 	}
 }
@@ -266,7 +265,7 @@ func TestKilledRunLosesAtMostTheSyncInterval(t *testing.T) {
 		killed := time.Now()
 		runFor(t, s, time.Second)
 
-		rs := history(t, s)
+		rs := sealed(t, s)
 		var last int64
 		next := int64(1)
 		for _, r := range rs {
@@ -318,12 +317,12 @@ func TestJournalSurvivesAClockSetBack(t *testing.T) {
 				a.seal.rec.Rest()
 			}
 		}
-		if err := a.led.close(); err != nil {
+		if err := a.store.close(); err != nil {
 			t.Fatal(err)
 		}
 		runFor(t, s, time.Second)
 		seen := map[int64]int{}
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			for _, v := range values(r, "energy_import") {
 				seen[v.Coef]++
 			}
@@ -345,7 +344,7 @@ func TestChangedSiteIsStatedAndOldWindowKeepsItsDictionary(t *testing.T) {
 		changed.Lines[0].Meters[0].Name = "lathe-1"
 		changed.ConfigDigest = evidence.Hash{1}
 		runFor(t, changed, time.Second)
-		rs := history(t, changed)
+		rs := sealed(t, changed)
 		var configs int
 		for _, r := range rs {
 			if c := r.Manifest.Config; c != nil {
@@ -373,15 +372,15 @@ func TestSleepLeavesNoUnspokenHole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer a.led.close()
+		defer a.store.close()
 		a.seal.rec.Begin(time.Now())
 		at := time.Now().UnixMilli()
 		time.Sleep(10 * time.Minute) // no sealer runs meanwhile
 		if err := a.seal.next(time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		for n := uint64(1); n < a.led.log.Next(); n++ {
-			rec, err := a.led.log.Read(n, nil)
+		for n := uint64(1); n < a.store.Next(); n++ {
+			rec, err := a.store.Source().Read(n, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -421,7 +420,7 @@ func TestExportVerifiesFromAnyLeaf(t *testing.T) {
 		changed := testSite(s.Dir, d)
 		changed.ConfigDigest = evidence.Hash{1}
 		runFor(t, changed, 2*time.Minute)
-		h, err := OpenHistory(s.Dir)
+		h, err := history.OpenReader(s.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -459,7 +458,7 @@ func TestPollsNotMadeAreStated(t *testing.T) {
 		s := testSite(t.TempDir(), d)
 		runFor(t, s, 5*time.Minute)
 		asked, skipped := 0, 0
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			for _, v := range values(r, "energy_import") {
 				switch v.Code {
 				case evidence.OK:
@@ -488,8 +487,8 @@ func TestCursorOfAFormerLenderIsForgotten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer a.led.close()
-		if c := a.led.log.Cursors(); len(c) != 1 || c["bank-b"] != 0 {
+		defer a.store.close()
+		if c := a.store.Cursors(); len(c) != 1 || c["bank-b"] != 0 {
 			t.Fatalf("cursors %v, want bank-b alone", c)
 		}
 	})
@@ -506,15 +505,15 @@ func TestLossIsStatedAfterACrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer a.led.close()
-		first := a.led.log.First()
+		defer a.store.close()
+		first := a.store.Source().First()
 		if first == 0 {
 			t.Fatal("the quota dropped nothing: the test shows nothing")
 		}
-		if err := a.led.loss(); err != nil {
+		if err := a.store.Loss(); err != nil {
 			t.Fatal(err)
 		}
-		rec, err := a.led.log.Read(a.led.log.Next()-1, nil)
+		rec, err := a.store.Source().Read(a.store.Next()-1, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -540,7 +539,7 @@ func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
 		s.Quota = 64 << 10
 		s.Lenders = []Lender{{Name: "bank-a", Ship: func(Feed) (Shipper, error) { return deaf{}, nil }}}
 		runFor(t, s, 6*time.Hour)
-		h, err := OpenHistory(s.Dir)
+		h, err := history.OpenReader(s.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -551,7 +550,7 @@ func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
 		stated := uint64(0) // leaves below this are stated as lost
 		var rec []byte
 		for n := h.First(); n < h.Next(); n++ {
-			if rec, err = h.log.Read(n, rec[:0]); err != nil {
+			if rec, err = h.Read(n, rec[:0]); err != nil {
 				t.Fatal(err)
 			}
 			d, err := evidence.ParseDelivery(rec)
@@ -575,45 +574,6 @@ func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
 	})
 }
 
-// Every way to an anchor gives the same: the one at hand, and the one rolled
-// forward from a segment's start.
-func TestAnchors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := testSite(t.TempDir(), &device{})
-		s.Quota = 512 << 10 // several segments
-		runFor(t, s, 90*time.Minute)
-		a, err := openHastily(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer a.led.close()
-		src := a.Source()
-		var want evidence.Anchor
-		var rec []byte
-		for n := src.First(); n < src.Next(); n++ {
-			got, err := src.Anchor(n)
-			if err != nil || got.Root(evidence.SuiteEd25519) != want.Root(evidence.SuiteEd25519) {
-				t.Fatalf("anchor of leaf %d: root %v, want %v (%v)", n, got.Root(evidence.SuiteEd25519), want.Root(evidence.SuiteEd25519), err)
-			}
-			if rec, err = src.Read(n, rec[:0]); err != nil {
-				t.Fatal(err)
-			}
-			d, err := evidence.ParseDelivery(rec)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want.Append(d.Suite(), d.Hash())
-		}
-		for range 2 {
-			got, err := src.Anchor(src.Next())
-			if err != nil || got.Root(evidence.SuiteEd25519) != want.Root(evidence.SuiteEd25519) {
-				t.Fatalf("anchor of the next leaf: root %v, want %v (%v)", got.Root(evidence.SuiteEd25519), want.Root(evidence.SuiteEd25519), err)
-			}
-			src.newest.Store(nil) // now from the log
-		}
-	})
-}
-
 func TestWindowTooLargeToSealIsRefusedAtTheStart(t *testing.T) {
 	s := testSite(t.TempDir(), &device{})
 	s.Lines[0].Meters[0].Interval = time.Millisecond
@@ -632,7 +592,7 @@ func TestOldDamageDoesNotStopTheBox(t *testing.T) {
 		for range 24 { // boot leaves fill the newest segment: no window in it
 			abandon(t, s, time.Millisecond)
 		}
-		segments, err := filepath.Glob(filepath.Join(s.Dir, sealedDir, "*.log"))
+		segments, err := filepath.Glob(filepath.Join(s.Dir, "sealed", "*.log"))
 		if err != nil || len(segments) < 2 {
 			t.Fatalf("%d segments, want several (%v)", len(segments), err)
 		}

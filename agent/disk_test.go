@@ -2,6 +2,7 @@ package agent
 
 import (
 	"os"
+	"time"
 
 	"github.com/tallystick/tallystick/buffer/vfs"
 )
@@ -28,5 +29,8 @@ type hastyFile struct{ vfs.File }
 
 func (hastyFile) Sync() error { return nil }
 
+// since is how long a machine runs whose clock was never set.
+func since() time.Duration { return time.Since(time.Unix(0, 0)) }
+
 // openHastily is Open on such a disk.
-func openHastily(s Site) (*Agent, error) { return open(hasty{vfs.OS()}, s) }
+func openHastily(s Site) (*Agent, error) { return open(&machine{hasty{vfs.OS()}, since}, s) }

@@ -11,6 +11,7 @@ import (
 	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
 
 // identityEvery is how often a meter is asked who it is when nothing gives
@@ -173,4 +174,21 @@ func (p *poller) buffer(n int) []drivers.Reading {
 	}
 	clear(p.readings[:n])
 	return p.readings[:n]
+}
+
+// question is a read for the poller of a line.
+type question struct {
+	meter int // index on the line
+	read  evidence.RegisterRead
+	tell  func(record.RegisterAnswer)
+}
+
+// ask reads what a lender wants to see, and tells what came of it.
+func (p *poller) ask(ctx context.Context, q question) {
+	at := time.Now()
+	a := record.RegisterAnswer{RegisterRead: q.read, At: max(0, at.UnixMilli()), Code: evidence.Absent}
+	if read := p.line.Meters[q.meter].Ask; read != nil {
+		a.Data, a.Code = read(ctx, q.read)
+	}
+	q.tell(a)
 }

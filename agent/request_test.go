@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/desk"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
@@ -28,7 +30,7 @@ func act(a record.Act, version uint64) record.Consent {
 
 func leave(t *testing.T, dir string, typ evidence.LeafType, lender string, content any) string {
 	t.Helper()
-	name, err := Leave(dir, typ, lender, content)
+	name, err := desk.Leave(dir, typ, lender, content)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,14 +42,14 @@ func reason(kind record.DeclarationKind) record.Declaration {
 }
 
 // standing reads, as somebody beside the agent does.
-func standing(t *testing.T, dir, lender string) Standing {
+func standing(t *testing.T, dir, lender string) desk.Standing {
 	t.Helper()
-	h, err := OpenHistory(dir)
+	h, err := history.OpenReader(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	s, err := h.Standing(lender)
+	s, err := desk.StandingIn(dir, h, lender)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +67,7 @@ func TestRequestsBecomeLeaves(t *testing.T) {
 		if info, err := os.Stat(first); err != nil || info.Mode().Perm() != 0o600 {
 			t.Fatalf("%v, %v", info, err)
 		}
-		if ps, err := Pending(s.Dir); err != nil || len(ps) != 2 || ps[1].Type != evidence.ConsentLeaf || ps[1].Record.For != "bank-a" {
+		if ps, err := desk.Pending(s.Dir); err != nil || len(ps) != 2 || ps[1].Type != evidence.ConsentLeaf || ps[1].Record.For != "bank-a" {
 			t.Fatalf("pending %+v, %v", ps, err)
 		}
 		a, err := openHastily(s)
@@ -89,7 +91,7 @@ func TestRequestsBecomeLeaves(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			if r.Record != nil {
 				got = append(got, r.Type.String()+" "+r.Record.For)
 			}
@@ -97,7 +99,7 @@ func TestRequestsBecomeLeaves(t *testing.T) {
 		if want := []string{"declaration ", "consent bank-a", "consent bank-a"}; !slices.Equal(got, want) {
 			t.Errorf("records %q, want %q", got, want)
 		}
-		if ps, err := Pending(s.Dir); err != nil || len(ps) != 0 {
+		if ps, err := desk.Pending(s.Dir); err != nil || len(ps) != 0 {
 			t.Errorf("still there: %+v, %v", ps, err)
 		}
 	})
@@ -105,7 +107,7 @@ func TestRequestsBecomeLeaves(t *testing.T) {
 
 // TestRequestIsRecordedOnce: a crash after the leaf and before the file was gone.
 func TestRequestIsRecordedOnce(t *testing.T) {
-	for name, also := range map[string]string{"consents stored": "", "consents not stored": consentsFile} {
+	for name, also := range map[string]string{"consents stored": "", "consents not stored": "consents"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := testSite(t.TempDir(), &device{})
@@ -128,7 +130,7 @@ func TestRequestIsRecordedOnce(t *testing.T) {
 				}
 				runFor(t, s, time.Minute)
 				n := 0
-				for _, r := range history(t, s) {
+				for _, r := range sealed(t, s) {
 					if r.Type == evidence.DeclarationLeaf {
 						n++
 					}
@@ -148,8 +150,8 @@ func TestRequestIsRecordedOnce(t *testing.T) {
 func TestWhatIsNoRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
-		desk := filepath.Join(s.Dir, requestsDir)
-		if err := os.MkdirAll(desk, 0o700); err != nil {
+		left := filepath.Join(s.Dir, "desk")
+		if err := os.MkdirAll(left, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		withdrawal := act(record.Withdraw, 2)
@@ -166,20 +168,20 @@ func TestWhatIsNoRequest(t *testing.T) {
 			"4.record": append([]byte{byte(evidence.ConsentLeaf)}, forAll...), "5.record": append([]byte{byte(evidence.DeclarationLeaf)}, receipt...),
 			"6.record": make([]byte, 1<<20), "notes.txt": []byte("x"),
 		} {
-			if err := os.WriteFile(filepath.Join(desk, name), b, 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(left, name), b, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := Leave(s.Dir, evidence.ConsentLeaf, "", withdrawal); err == nil {
+		if _, err := desk.Leave(s.Dir, evidence.ConsentLeaf, "", withdrawal); err == nil {
 			t.Error("a consent for everybody is left")
 		}
 		runFor(t, s, time.Minute)
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			if r.Record != nil {
 				t.Errorf("leaf %d: %+v", r.N, r.Record)
 			}
 		}
-		refused, err := filepath.Glob(filepath.Join(desk, "*"+refusedSuffix))
+		refused, err := filepath.Glob(filepath.Join(left, "*"+".refused"))
 		if err != nil || len(refused) != 6 {
 			t.Errorf("put aside: %v, %v", refused, err)
 		}
@@ -205,7 +207,7 @@ func TestStanding(t *testing.T) {
 			leave(t, s.Dir, evidence.DeclarationLeaf, "bank-a", reason(record.NewLoad))
 			runFor(t, s, 10*time.Second)
 			if i%2 == 1 {
-				os.Remove(filepath.Join(s.Dir, consentsFile)) // it follows from the leaves
+				os.Remove(filepath.Join(s.Dir, "consents")) // it follows from the leaves
 			}
 			st := standing(t, s.Dir, "bank-a")
 			leaves = append(leaves, st.Leaf)
@@ -233,7 +235,7 @@ func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
 		s.Quota = 64 << 10
 		leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(record.Withdraw, 1))
 		abandon(t, s, 3*time.Hour)
-		h, err := OpenHistory(s.Dir)
+		h, err := history.OpenReader(s.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,7 +247,7 @@ func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
 		if st := standing(t, s.Dir, "bank-b"); st.Lost {
 			t.Errorf("of a lender without a consent: %+v", st)
 		}
-		if err := os.Remove(filepath.Join(s.Dir, consentsFile)); err != nil {
+		if err := os.Remove(filepath.Join(s.Dir, "consents")); err != nil {
 			t.Fatal(err)
 		}
 		if st := standing(t, s.Dir, "bank-a"); !st.Lost || st.Consent != nil {
@@ -256,45 +258,4 @@ func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
 			t.Errorf("later: %+v", st)
 		}
 	})
-}
-
-// TestNobodyKnowsOfALeafBeforeItsEffect: a shipper that is woken by the leaf of a
-// withdrawal finds the withdrawal.
-func TestNobodyKnowsOfALeafBeforeItsEffect(t *testing.T) {
-	s := testSite(t.TempDir(), &device{})
-	a, err := openHastily(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.led.close()
-	body, err := record.Encode("bank-a", act(record.Withdraw, 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q, err := parseRequest(append([]byte{byte(evidence.ConsentLeaf)}, body...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, found := a.led.writer.N(), make(chan Standing, 1)
-	err = a.led.consents.record(n, q, func() error {
-		if err := a.led.recordBody(q.Type, q.Record.Body); err != nil {
-			return err
-		}
-		if err := a.Source().Wait(t.Context(), n); err != nil {
-			return err
-		}
-		go func() { found <- a.Standing("bank-a") }()
-		select {
-		case st := <-found:
-			t.Errorf("leaf %d is there, and the lender stands as before: %+v", n, st)
-		case <-time.After(50 * time.Millisecond):
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if st := <-found; st.Consent == nil || st.Leaf != n {
-		t.Errorf("%+v", st)
-	}
 }

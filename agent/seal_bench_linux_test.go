@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/clock"
 	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/drivers"
@@ -27,11 +28,11 @@ func BenchmarkSealedWindow(b *testing.B) {
 		s.Lines[0].Meters = append(s.Lines[0].Meters, m)
 	}
 	dict, order := newDictionary(&s)
-	l, _, err := openLedger(vfs.OS(), &s, dict)
+	st, _, err := openStore(&machine{vfs.OS(), clock.Uptime}, &s, dict)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer l.close()
+	defer st.close()
 	lay, n := window.LayoutOf(dict), int64(0)
 	cpu := func() time.Duration {
 		var u syscall.Rusage
@@ -44,7 +45,7 @@ func BenchmarkSealedWindow(b *testing.B) {
 	for b.Loop() {
 		w := filled(order, n*60_000, func(slot, c int64) int64 { return 100*n + slot*3 + c })
 		n++
-		if err := l.window(w, &lay, nil); err != nil {
+		if err := st.seal(w, &lay, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -15,9 +15,10 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/agent/aggregate"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/agent/window"
-	"github.com/tallystick/tallystick/buffer"
+	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/buffer/vfs/crashfs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -82,7 +83,7 @@ func newBox(t *testing.T, seed uint64, devices ...Device) *box {
 
 func (b *box) open(t *testing.T) *Agent {
 	t.Helper()
-	a, err := open(b.disk, b.Site)
+	a, err := open(&machine{b.disk, since}, b.Site)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,19 +115,11 @@ func (b *box) cut(t *testing.T, d time.Duration) {
 // bundle is the whole history as a verified bundle shows it.
 func (b *box) bundle(t *testing.T) (rs []verify.Result) {
 	t.Helper()
-	log, _, err := buffer.Open(b.disk, filepath.Join(b.Dir, sealedDir), buffer.Options{ReadOnly: true})
+	h, err := history.OpenReaderOn(b.disk, b.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := History{log: log}
 	defer h.Close()
-	meta, err := metaAt(log, log.Next()-1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h.meta, err = meta.Parse(); err != nil {
-		t.Fatal(err)
-	}
 	var file bytes.Buffer
 	if err := h.Export(&file, 0, h.Next()-1, false); err != nil {
 		t.Fatal(err)
@@ -395,13 +388,13 @@ func TestTotalsFileIsNoMoreThanAHelp(t *testing.T) {
 				b.cut(t, 4*time.Minute)
 				b.cut(t, 40*time.Minute)
 				if text := spoil(old); text != nil {
-					if err := replaceFile(b.disk, b.Dir, totalsFile, text); err != nil {
+					if err := vfs.Replace(b.disk, filepath.Join(b.Dir, totalsFile), text); err != nil {
 						t.Fatal(err)
 					}
 				} else if err := b.disk.Remove(filepath.Join(b.Dir, totalsFile)); err != nil {
 					t.Fatal(err)
 				}
-				a, err := open(b.disk, b.Site)
+				a, err := open(&machine{b.disk, since}, b.Site)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -472,23 +465,24 @@ func BenchmarkTotalsFromHistory(b *testing.B) {
 		s.Lines[0].Meters = append(s.Lines[0].Meters, m)
 	}
 	dict, order := newDictionary(&s)
-	l, _, err := openLedger(crashfs.New(), &s, dict)
+	st, _, err := openStore(&machine{crashfs.New(), since}, &s, dict)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer l.close()
+	defer st.close()
 	lay := window.LayoutOf(dict)
 	begin := time.Now().Truncate(time.Minute).UnixMilli()
 	for n := range int64(24 * 60) {
 		w := filled(order, begin+n*60_000, func(slot, c int64) int64 { return 100*n + slot + c })
-		if err := l.window(w, &lay, nil); err != nil {
+		if err := st.seal(w, &lay, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
-	leaves := int(l.log.Next())
+	source := st.Source()
+	leaves := int(source.Next())
 	made := 0
-	for n := l.log.First(); n < l.log.Next(); n++ {
-		rec, err := l.log.Read(n, nil)
+	for n := source.First(); n < source.Next(); n++ {
+		rec, err := source.Read(n, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -505,7 +499,7 @@ func BenchmarkTotalsFromHistory(b *testing.B) {
 	b.ResetTimer()
 	b.ReportMetric(float64(made)/float64(leaves), "B/leaf-for-totals")
 	for n := 0; n < b.N; n += leaves {
-		if err := l.totals.replay(l, l.log.First()); err != nil {
+		if err := st.totals.replay(st.Writer, source.First()); err != nil {
 			b.Fatal(err)
 		}
 	}

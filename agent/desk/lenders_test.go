@@ -1,4 +1,4 @@
-package agent
+package desk
 
 import (
 	"bytes"
@@ -10,16 +10,16 @@ import (
 )
 
 func TestNoncesAreAnsweredOnce(t *testing.T) {
-	d := newDesk(evidence.SuiteEd25519)
+	d := NewLenders(evidence.SuiteEd25519)
 	hear := func(lender string, nonce byte) {
 		r := evidence.Receipt{Nonce: bytes.Repeat([]byte{nonce}, 16)}
-		d.heard(lender, []byte{nonce}, evidence.Message{Receipt: &r}, nil)
+		d.Heard(lender, []byte{nonce}, evidence.Message{Receipt: &r}, nil)
 	}
 	hear("bank-a", 1)
 	hear("bank-a", 2) // the newer one counts
 	hear("bank-b", 3)
 	got := map[evidence.NonceHash]bool{}
-	for _, h := range d.beacon() {
+	for _, h := range d.Beacon() {
 		got[h] = true
 	}
 	for nonce, want := range map[byte]bool{1: false, 2: true, 3: true} {
@@ -27,35 +27,35 @@ func TestNoncesAreAnsweredOnce(t *testing.T) {
 			t.Errorf("nonce %d answered: %v, want %v", nonce, got[h], want)
 		}
 	}
-	if again := d.beacon(); len(again) != 0 {
+	if again := d.Beacon(); len(again) != 0 {
 		t.Errorf("%d nonces answered a second time", len(again))
 	}
 }
 
 func TestReceiptsAreRecordedEveryQuarter(t *testing.T) {
-	d := newDesk(evidence.SuiteEd25519)
+	d := NewLenders(evidence.SuiteEd25519)
 	now := time.Unix(1e9, 0)
 	d.now = func() time.Time { return now }
-	hear := func(raw string) { d.heard("bank-a", []byte(raw), evidence.Message{Receipt: &evidence.Receipt{}}, nil) }
+	hear := func(raw string) { d.Heard("bank-a", []byte(raw), evidence.Message{Receipt: &evidence.Receipt{}}, nil) }
 	hear("first")
-	if got := d.takeReceipts(false); string(got["bank-a"]) != "first" {
+	if got := d.TakeReceipts(false); string(got["bank-a"]) != "first" {
 		t.Fatalf("took %q", got)
 	}
 	hear("second")
 	now = now.Add(14 * time.Minute)
-	if got := d.takeReceipts(false); len(got) != 0 {
+	if got := d.TakeReceipts(false); len(got) != 0 {
 		t.Errorf("took %q after 14 minutes", got)
 	}
 	hear("third")
 	now = now.Add(time.Minute)
-	if got := d.takeReceipts(false); string(got["bank-a"]) != "third" {
+	if got := d.TakeReceipts(false); string(got["bank-a"]) != "third" {
 		t.Errorf("took %q, want the newest", got)
 	}
-	if got := d.takeReceipts(true); len(got) != 0 {
+	if got := d.TakeReceipts(true); len(got) != 0 {
 		t.Errorf("took %q again", got)
 	}
 	hear("fourth")
-	if got := d.takeReceipts(true); string(got["bank-a"]) != "fourth" {
+	if got := d.TakeReceipts(true); string(got["bank-a"]) != "fourth" {
 		t.Errorf("at the end took %q", got)
 	}
 }
@@ -63,23 +63,44 @@ func TestReceiptsAreRecordedEveryQuarter(t *testing.T) {
 // TestChallenge: the answer is one record with every read, whatever came of it;
 // a second challenge before that is not served.
 func TestChallenge(t *testing.T) {
-	d := newDesk(evidence.SuiteEd25519)
+	d := NewLenders(evidence.SuiteEd25519)
 	c := evidence.Challenge{Nonce: [16]byte{5}, Reads: []evidence.RegisterRead{{Meter: "a", Count: 1}, {Meter: "b", Count: 1}}}
 	tells := make(chan func(record.RegisterAnswer), 8)
 	ask := func(r evidence.RegisterRead, tell func(record.RegisterAnswer)) { tells <- tell }
-	d.heard("bank-a", nil, evidence.Message{Challenge: &c}, ask)
+	d.Heard("bank-a", nil, evidence.Message{Challenge: &c}, ask)
 	first := <-tells
 	first(record.RegisterAnswer{Code: evidence.OK})
-	d.heard("bank-a", nil, evidence.Message{Challenge: &evidence.Challenge{Nonce: [16]byte{6}, Reads: c.Reads}}, ask)
-	if as := d.takeAnswers(); len(as) != 0 {
+	d.Heard("bank-a", nil, evidence.Message{Challenge: &evidence.Challenge{Nonce: [16]byte{6}, Reads: c.Reads}}, ask)
+	if as := d.TakeAnswers(); len(as) != 0 {
 		t.Fatalf("answered before everything was read: %+v", as)
 	}
 	(<-tells)(record.RegisterAnswer{Code: evidence.Timeout})
-	as := d.takeAnswers()
-	if len(as) != 1 || as[0].Nonce != c.Nonce || as[0].lender != "bank-a" || len(as[0].Reads) != 2 {
+	as := d.TakeAnswers()
+	if len(as) != 1 || as[0].Nonce != c.Nonce || as[0].Lender != "bank-a" || len(as[0].Reads) != 2 {
 		t.Fatalf("%+v", as)
 	}
 	if len(tells) != 0 {
 		t.Error("the second challenge was served beside the first")
+	}
+}
+
+// TestCosignedIsRecordedAndAnswered: a checkpoint with cosignatures becomes one
+// leaf, and the next window says that it was made after them.
+func TestCosignedIsRecordedAndAnswered(t *testing.T) {
+	d := NewLenders(evidence.SuiteEd25519)
+	sig := bytes.Repeat([]byte{3}, 72)
+	d.Cosigned("first", nil)
+	d.Cosigned("second", [][]byte{sig})
+	if note := d.TakeNote(); note != "second" {
+		t.Errorf("note %q", note)
+	}
+	if note := d.TakeNote(); note != "" {
+		t.Errorf("note %q again", note)
+	}
+	if b := d.Beacon(); len(b) != 1 || b[0] != evidence.SuiteEd25519.NonceHash(sig) {
+		t.Errorf("beacon %v", b)
+	}
+	if b := d.Beacon(); len(b) != 0 {
+		t.Errorf("beacon %v again", b)
 	}
 }
