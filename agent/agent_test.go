@@ -496,6 +496,7 @@ func TestCursorOfAFormerLenderIsForgotten(t *testing.T) {
 
 // A loss that a crash kept from being stated is stated after the next start.
 func TestLossIsStatedAfterACrash(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 64 << 10
@@ -534,6 +535,7 @@ func (deaf) Run(ctx context.Context) error   { <-ctx.Done(); return nil }
 func (deaf) Drain(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
 func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 64 << 10
@@ -585,6 +587,7 @@ func TestWindowTooLargeToSealIsRefusedAtTheStart(t *testing.T) {
 
 // Damage in old segments is reported; it does not keep the box from going on.
 func TestOldDamageDoesNotStopTheBox(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 64 << 10 // segments of 4 KiB

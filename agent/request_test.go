@@ -190,6 +190,7 @@ func TestWhatIsNoRequest(t *testing.T) {
 
 // TestStanding: what the newest consent says, and to which grant it goes back.
 func TestStanding(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		runFor(t, s, time.Minute)
@@ -230,6 +231,7 @@ func TestStanding(t *testing.T) {
 // TestWithdrawalOutlivesItsLeaf: the box lets go of the leaf, and still knows. If
 // even the file is gone, it knows that it does not know.
 func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 64 << 10

@@ -268,6 +268,7 @@ func recompute(t *testing.T, rs []verify.Result) (slots int) {
 // TestTotalsAreRecomputed: days with power cuts, stops, times the box was off and
 // meters that are dead now and then.
 func TestTotalsAreRecomputed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(7, 7))
 		one, two := &plant{rnd: rnd, energy: 1000}, &plant{rnd: rnd, energy: 1 << 40}
@@ -294,6 +295,7 @@ func TestTotalsAreRecomputed(t *testing.T) {
 // TestDayAddsUp: a day with power cuts in the middle of periods. Its quarters add
 // up to its total, and both to what the register moved.
 func TestDayAddsUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &plant{rnd: rand.New(rand.NewPCG(3, 3)), energy: 1000}
 		b := newBox(t, 3, d)
@@ -373,6 +375,7 @@ func exchange(t *testing.T, sync time.Duration) {
 // TestTotalsFileIsNoMoreThanAHelp: without it, with an old one or with rubbish in
 // it the totals go on the same, from the history.
 func TestTotalsFileIsNoMoreThanAHelp(t *testing.T) {
+	t.Parallel()
 	for name, spoil := range map[string]func(old []byte) []byte{
 		"missing":   func([]byte) []byte { return nil },
 		"old":       func(old []byte) []byte { return old },

@@ -144,6 +144,7 @@ func TestRotate(t *testing.T) {
 // TestCounterIsCertified: every hour the chip's counter stands in the history,
 // certified over its head; a chip that fails holds up nothing.
 func TestCounterIsCertified(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := usedSite(t.TempDir())
 		fail := false
