@@ -41,10 +41,10 @@ func openStore(m *machine, s *Site, dict *evidence.Dictionary) (st *store, damag
 	if err != nil {
 		return nil, nil, err
 	}
-	st = &store{Writer: led, begun: past.Begun}
+	opened := &store{Writer: led, begun: past.Begun}
 	defer func() {
 		if err != nil {
-			st.close()
+			opened.close()
 		}
 	}()
 	damaged = found("sealed log", past.Found)
@@ -54,18 +54,18 @@ func openStore(m *machine, s *Site, dict *evidence.Dictionary) (st *store, damag
 		}
 	}
 	var lacking error
-	st.totals, lacking = openTotals(m.disk, s, led)
+	opened.totals, lacking = openTotals(m.disk, s, led)
 	note(lacking)
-	st.consents, lacking = desk.OpenConsents(m.disk, s.Dir, led.Source())
+	opened.consents, lacking = desk.OpenConsents(m.disk, s.Dir, led.Source())
 	note(lacking)
 	journal, recovery, err := window.OpenJournal(m.disk, filepath.Join(s.Dir, journalDir))
 	if err != nil {
 		return nil, nil, err
 	}
-	st.journal = journal
+	opened.journal = journal
 	damaged = append(damaged, found("journal", recovery)...)
 	if !past.Begun {
-		return st, damaged, nil
+		return opened, damaged, nil
 	}
 	meta, err := evidence.ParseMeta(led.Source().Meta())
 	if err != nil {
@@ -84,11 +84,11 @@ func openStore(m *machine, s *Site, dict *evidence.Dictionary) (st *store, damag
 	lay := window.LayoutOf(inForce)
 	for _, w := range left {
 		w.End = max(w.Start, w.Last)
-		if err := st.seal(w, &lay, nil); err != nil {
+		if err := opened.seal(w, &lay, nil); err != nil {
 			return nil, nil, err
 		}
 	}
-	return st, damaged, journal.Trim(journal.Next())
+	return opened, damaged, journal.Trim(journal.Next())
 }
 
 // found puts into words what the recovery of a log found.
