@@ -29,6 +29,7 @@ tamper:
 
 soak:
 	go test ./drivers/line -run MixedLine -v -timeout 60m -args -polls 1000000
+	go test ./uplink/lender -run Backlog -v -timeout 10m -args -backlog 20000
 	go test ./uplink/verify -run Tamper -v -timeout 120m -args -mutations 10000000 -honest 100000
 
 # Ten thousand logs, whole and damaged, on which the verifier in Go and the one
