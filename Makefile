@@ -3,10 +3,16 @@ export CGO_ENABLED := 0
 LDFLAGS := -s -w -buildid=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: all test crash mixed soak agreement integration pkcs11 race bench fuzz codecs clean
+.PHONY: all others test crash mixed soak agreement integration pkcs11 race bench fuzz codecs clean
 
 all:
 	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+# Boxes of other kinds than this one: most have 32 bits, some run Windows.
+others:
+	GOARCH=arm GOARM=7 go vet ./...
+	GOOS=windows GOARCH=amd64 go vet ./...
+	GOOS=windows GOARCH=amd64 go build ./...
 
 test:
 	go test ./...
@@ -29,6 +35,7 @@ tamper:
 
 soak:
 	go test ./drivers/line -run MixedLine -v -timeout 60m -args -polls 1000000
+	go test ./uplink/lender -run Backlog -v -timeout 10m -args -backlog 20000
 	go test ./uplink/verify -run Tamper -v -timeout 120m -args -mutations 10000000 -honest 100000
 
 # Ten thousand logs, whole and damaged, on which the verifier in Go and the one

@@ -18,8 +18,12 @@
 //	drivers/replay    reads a meter once more from its recorded frames, in a dispute
 //	drivers/sim       a factory in place of copper, for tests and the demo: in it plant is
 //	                  what is drawn, meter what is answered, sim itself the lines
-//	agent             polls on schedule, fills the open window, seals it, appends it
+//	agent             polls on schedule, fills the open window, seals it into the history
 //	agent/judge       marks what cannot be, and says what happened
+//	agent/window      keeps polls until they are sealed, in memory and on disk
+//	agent/history     the leaves on disk: their one writer, and who reads them
+//	agent/desk        what lenders say and people decide, until it is a leaf too
+//	agent/clock       what the box knows of its own clock
 //	uplink/evidence   the signed format: its SPEC.md is the contract with lenders;
 //	                  in it seal is the box's end, canon how bytes are written, record
 //	                  what consents, declarations and answers say, bundle a log in a file

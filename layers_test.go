@@ -58,6 +58,10 @@ var may = map[string][]string{
 	"uplink/witness/checkpoint":    {},                                          // offline verifiers need it too: no network, no files
 	"agent":                        {"agent/*", "buffer", "buffer/*", "drivers", "uplink/evidence", "uplink/evidence/*"},
 	"agent/aggregate":              {"drivers", "uplink/evidence"},
+	"agent/clock":                  {"uplink/evidence"},
+	"agent/desk":                   {"buffer/vfs", "uplink/evidence", "uplink/evidence/record"},
+	"agent/history":                {"agent/clock", "buffer", "buffer/vfs", "uplink/evidence", "uplink/evidence/*"},
+	"agent/window":                 {"agent/aggregate", "buffer", "buffer/vfs", "drivers", "uplink/evidence"},
 	"agent/identity":               {"uplink/custody", "uplink/evidence", "uplink/keyfile"},
 	"agent/judge":                  {"drivers"},
 	"agent/schedule":               {},

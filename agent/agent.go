@@ -8,7 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/clock"
+	"github.com/tallystick/tallystick/agent/desk"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/agent/judge"
+	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -22,42 +26,45 @@ const maxGrace = time.Second
 // Agent is one run of a site.
 type Agent struct {
 	site    Site
-	led     *ledger
+	store   *store
 	seal    *sealer
 	damaged []string
 
 	questions []chan question // by line
 }
 
+// machine is what a run has of the computer it is on.
+type machine struct {
+	disk   vfs.FS
+	uptime func() time.Duration // since it was started; 0: not known
+}
+
 // Open takes up the site's history in s.Dir, or begins it, and states what
 // happened to the run before: a boot leaf says up to when readings survived, then
 // the windows it left open are sealed with those. Nothing is polled or sent yet.
-func Open(s Site) (*Agent, error) { return open(vfs.OS(), s) }
+func Open(s Site) (*Agent, error) { return open(&machine{vfs.OS(), clock.Uptime}, s) }
 
-func open(fsys vfs.FS, s Site) (a *Agent, err error) {
+func open(m *machine, s Site) (a *Agent, err error) {
 	dict, order := newDictionary(&s)
 	if err := fits(dict, s.Window); err != nil {
 		return nil, err
 	}
-	led, past, err := openLedger(fsys, &s, dict)
+	st, damaged, err := openStore(m, &s, dict)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			led.close()
+			st.close()
 		}
 	}()
-	if err := led.restart(&past, s.Software); err != nil {
+	before := newest(st.Source(), st.Dictionary()) // in terms of the dictionary it was recorded with
+	if err := st.configure(dict, s.ConfigDigest); err != nil {
 		return nil, err
 	}
-	before := led.newest() // in terms of the dictionary it was recorded with
-	if err := led.configure(dict, s.ConfigDigest); err != nil {
-		return nil, err
-	}
-	ids, err := openIdentities(fsys, s.Dir, s.Salt)
+	ids, err := openIdentities(m.disk, s.Dir, s.Salt)
 	if err != nil {
-		past.damaged = append(past.damaged, err.Error())
+		damaged = append(damaged, err.Error())
 	}
 	questions := make([]chan question, len(s.Lines))
 	for i := range questions {
@@ -66,36 +73,33 @@ func open(fsys vfs.FS, s Site) (a *Agent, err error) {
 	a = &Agent{
 		questions: questions,
 		site:      s,
-		led:       led,
-		damaged:   past.damaged,
+		store:     st,
+		damaged:   damaged,
 		seal: &sealer{
-			led: led, rec: newRecorder(s.Window, order), judge: newJudge(&s, before, ids.known), ids: ids, log: s.Log,
-			desk: newDesk(led.writer.Suite()), count: s.Count,
-			sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: layoutOf(dict), refused: map[string]bool{},
+			store: st, rec: window.NewRecorder(s.Window, order), news: &news{}, judge: newJudge(&s, before, ids.known), ids: ids, log: s.Log,
+			lenders: desk.NewLenders(st.Suite()), requests: desk.NewRequests(m.disk, s.Dir, st.consents, s.Log), count: s.Count,
+			uptime: m.uptime, sync: s.Sync, grace: min(s.Window/8, maxGrace), layout: window.LayoutOf(dict),
 		},
 	}
 	// Before anything is sent: it may be a withdrawal.
-	if err := led.carryConsents(); err != nil {
-		return nil, err
-	}
-	if err := a.seal.requests(); err != nil {
+	if err := a.seal.requests.Seal(st); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
 // LogID names the history.
-func (a *Agent) LogID() evidence.LogID { return a.led.writer.LogID() }
+func (a *Agent) LogID() evidence.LogID { return a.store.LogID() }
 
 // Standing is how the factory stands to a lender now. From any goroutine.
-func (a *Agent) Standing(lender string) Standing { return a.led.consents.of(lender) }
+func (a *Agent) Standing(lender string) desk.Standing { return a.store.consents.Of(lender) }
 
 // Damaged says, in words, what Open found unreadable in the stored history and
 // did without.
 func (a *Agent) Damaged() []string { return a.damaged }
 
 // Source is the history as shippers see it.
-func (a *Agent) Source() *Source { return a.led.source }
+func (a *Agent) Source() *history.Source { return a.store.Source() }
 
 // Run polls, seals and ships until ctx ends, then keeps its promise: pollers
 // stopped, the open window sealed and durable, shippers given Site.Drain to
@@ -112,10 +116,10 @@ func (a *Agent) run(ctx context.Context, reason string) error {
 	errs := make(chan error, len(a.site.Lines)+1)
 	var workers, shipping sync.WaitGroup
 
-	a.seal.rec.begin(time.Now())
+	a.seal.rec.Begin(time.Now())
 	first := 0
 	for i, line := range a.site.Lines {
-		p := &poller{line: line, first: first, rec: a.seal.rec, judge: a.seal.judge, ids: a.seal.ids, onPoll: a.site.OnPoll, log: a.site.Log,
+		p := &poller{line: line, first: first, rec: a.seal.rec, news: a.seal.news, judge: a.seal.judge, ids: a.seal.ids, onPoll: a.site.OnPoll, log: a.site.Log,
 			questions: a.questions[i]}
 		first += len(line.Meters)
 		workers.Go(func() { errs <- p.run(work) })
@@ -130,7 +134,7 @@ func (a *Agent) run(ctx context.Context, reason string) error {
 	shippers, err := a.shippers()
 	if err == nil && a.site.Notary != nil {
 		var notary Notary
-		if notary, err = a.site.Notary(a.LogID(), a.led.writer.Suite()); err == nil {
+		if notary, err = a.site.Notary(a.LogID(), a.store.Suite()); err == nil {
 			workers.Go(func() { a.notarize(work, notary) })
 		}
 	}
@@ -157,7 +161,7 @@ func (a *Agent) run(ctx context.Context, reason string) error {
 	}
 	stopShip()
 	shipping.Wait()
-	err = errors.Join(err, a.led.close())
+	err = errors.Join(err, a.store.close())
 	if a.site.Close != nil {
 		err = errors.Join(err, a.site.Close())
 	}
@@ -236,20 +240,20 @@ func (a *Agent) drain(ctx context.Context, shippers []Shipper) {
 // site no longer has, which would hold back deletion for ever.
 func (a *Agent) shippers() ([]Shipper, error) {
 	var ss []Shipper
-	for name := range a.led.log.Cursors() {
+	for name := range a.store.Cursors() {
 		if !slices.ContainsFunc(a.site.Lenders, func(l Lender) bool { return l.Name == name }) {
-			if err := a.led.log.RemoveCursor(name); err != nil {
+			if err := a.store.RemoveCursor(name); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for _, l := range a.site.Lenders {
-		c, err := a.led.log.Cursor(l.Name)
+		c, err := a.store.Cursor(l.Name)
 		if err != nil {
 			return nil, fmt.Errorf("cursor of lender %s: %w", l.Name, err)
 		}
-		heard := func(raw []byte, m evidence.Message) { a.seal.desk.heard(l.Name, raw, m, a.ask) }
-		s, err := l.Ship(Feed{Log: a.LogID(), Suite: a.led.writer.Suite(), Source: a.led.source, Cursor: c, Heard: heard, Standing: func() Standing { return a.led.consents.of(l.Name) }})
+		heard := func(raw []byte, m evidence.Message) { a.seal.lenders.Heard(l.Name, raw, m, a.ask) }
+		s, err := l.Ship(Feed{Log: a.LogID(), Suite: a.store.Suite(), Source: a.store.Source(), Cursor: c, Heard: heard, Standing: func() desk.Standing { return a.store.consents.Of(l.Name) }})
 		if err != nil {
 			return nil, err
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,7 +15,7 @@ import (
 
 	"time"
 
-	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/verify"
@@ -66,7 +65,7 @@ func testSite(dir string, devices ...Device) Site {
 // runFor opens and runs s for d, then stops it in order.
 func runFor(t *testing.T, s Site, d time.Duration) {
 	t.Helper()
-	a, err := Open(s)
+	a, err := openHastily(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,22 +76,21 @@ func runFor(t *testing.T, s Site, d time.Duration) {
 	}
 }
 
-// history verifies everything in dir as a lender would and returns the results.
-func history(t *testing.T, s Site) []verify.Result {
+// sealed verifies everything in dir as a lender would and returns the results.
+func sealed(t *testing.T, s Site) []verify.Result {
 	t.Helper()
-	dict, _ := newDictionary(&s)
-	l, _, err := openLedger(vfs.OS(), &s, dict)
+	h, err := history.OpenReader(s.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.close()
+	defer h.Close()
 	v, err := verify.New(evidence.Ed25519PublicKey(key.Public().(ed25519.PublicKey)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var results []verify.Result
-	for n := uint64(0); n < l.log.Next(); n++ {
-		rec, err := l.log.Read(n, nil)
+	for n := uint64(0); n < h.Next(); n++ {
+		rec, err := h.Read(n, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +115,7 @@ func TestEveryReadingArrivesOnce(t *testing.T) {
 		d := &device{}
 		s := testSite(t.TempDir(), d)
 		runFor(t, s, 3*time.Minute)
-		rs := history(t, s)
+		rs := sealed(t, s)
 		if rs[0].Type != evidence.GenesisLeaf || rs[len(rs)-1].Type != evidence.ShutdownLeaf {
 			t.Fatalf("leaves %v", types(rs))
 		}
@@ -162,7 +160,7 @@ func TestAnswerThatCameBeforeTheStopIsRecorded(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		d := &stopper{stop: stop}
 		s := testSite(t.TempDir(), d)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +168,7 @@ func TestAnswerThatCameBeforeTheStopIsRecorded(t *testing.T) {
 			t.Fatal(err)
 		}
 		seen := 0
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			seen += len(values(r, "energy_import"))
 		}
 		if seen != 1 {
@@ -184,7 +182,7 @@ func TestDeadMeterIsStatedNotInvented(t *testing.T) {
 		s := testSite(t.TempDir(), &device{fail: errors.New("timeout")}, &device{})
 		runFor(t, s, 2*time.Minute)
 		seen := 0
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			for _, v := range values(r, "voltage_l1") {
 				switch v.Meter {
 				case "press-1":
@@ -210,7 +208,7 @@ func TestRestartAfterCleanStop(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		runFor(t, s, time.Minute)
 		runFor(t, s, time.Minute)
-		rs := history(t, s)
+		rs := sealed(t, s)
 		boots := 0
 		for _, r := range rs {
 			if b := r.Manifest.BootInfo; b != nil {
@@ -230,12 +228,12 @@ func TestRestartAfterCleanStop(t *testing.T) {
 // sealed, nothing is closed in order.
 func abandon(t *testing.T, s Site, d time.Duration) {
 	t.Helper()
-	a, err := Open(s)
+	a, err := openHastily(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	work(t, a, d)
-	if err := a.led.close(); err != nil { // frees the lock; what is not written stays unwritten
+	if err := a.store.close(); err != nil { // frees the lock; what is not written stays unwritten
 		t.Fatal(err)
 	}
 }
@@ -245,8 +243,8 @@ func work(t *testing.T, a *Agent, d time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	a.seal.rec.begin(time.Now())
-	p := &poller{line: a.site.Lines[0], rec: a.seal.rec, judge: a.seal.judge, ids: a.seal.ids, log: a.site.Log}
+	a.seal.rec.Begin(time.Now())
+	p := &poller{line: a.site.Lines[0], rec: a.seal.rec, news: a.seal.news, judge: a.seal.judge, ids: a.seal.ids, log: a.site.Log}
 	done := make(chan error, 2)
 	go func() { done <- p.run(ctx) }()
 	go func() { done <- a.seal.run(ctx) }()
@@ -267,7 +265,7 @@ func TestKilledRunLosesAtMostTheSyncInterval(t *testing.T) {
 		killed := time.Now()
 		runFor(t, s, time.Second)
 
-		rs := history(t, s)
+		rs := sealed(t, s)
 		var last int64
 		next := int64(1)
 		for _, r := range rs {
@@ -301,14 +299,14 @@ func TestKilledRunLosesAtMostTheSyncInterval(t *testing.T) {
 func TestJournalSurvivesAClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
 		now := time.Now()
 		for _, at := range []time.Time{now, now.Add(-time.Hour)} { // a window of now, then one of an hour ago
-			a.seal.rec.begin(at)
-			a.seal.rec.add(0, at.Add(time.Second), []drivers.Reading{{Coef: 2301}, {Coef: at.Unix()}})
+			a.seal.rec.Begin(at)
+			a.seal.rec.Add(0, at.Add(time.Second), []drivers.Reading{{Coef: 2301}, {Coef: at.Unix()}})
 			if err := a.seal.journalize(); err != nil {
 				t.Fatal(err)
 			}
@@ -316,15 +314,15 @@ func TestJournalSurvivesAClockSetBack(t *testing.T) {
 				if err := a.seal.next(at); err != nil {
 					t.Fatal(err)
 				}
-				a.seal.rec.rest()
+				a.seal.rec.Rest()
 			}
 		}
-		if err := a.led.close(); err != nil {
+		if err := a.store.close(); err != nil {
 			t.Fatal(err)
 		}
 		runFor(t, s, time.Second)
 		seen := map[int64]int{}
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			for _, v := range values(r, "energy_import") {
 				seen[v.Coef]++
 			}
@@ -346,7 +344,7 @@ func TestChangedSiteIsStatedAndOldWindowKeepsItsDictionary(t *testing.T) {
 		changed.Lines[0].Meters[0].Name = "lathe-1"
 		changed.ConfigDigest = evidence.Hash{1}
 		runFor(t, changed, time.Second)
-		rs := history(t, changed)
+		rs := sealed(t, changed)
 		var configs int
 		for _, r := range rs {
 			if c := r.Manifest.Config; c != nil {
@@ -370,19 +368,19 @@ func TestChangedSiteIsStatedAndOldWindowKeepsItsDictionary(t *testing.T) {
 func TestSleepLeavesNoUnspokenHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer a.led.close()
-		a.seal.rec.begin(time.Now())
-		at := a.seal.rec.open[0].start
+		defer a.store.close()
+		a.seal.rec.Begin(time.Now())
+		at := time.Now().UnixMilli()
 		time.Sleep(10 * time.Minute) // no sealer runs meanwhile
 		if err := a.seal.next(time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		for n := uint64(1); n < a.led.log.Next(); n++ {
-			rec, err := a.led.log.Read(n, nil)
+		for n := uint64(1); n < a.store.Next(); n++ {
+			rec, err := a.store.Source().Read(n, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -422,7 +420,7 @@ func TestExportVerifiesFromAnyLeaf(t *testing.T) {
 		changed := testSite(s.Dir, d)
 		changed.ConfigDigest = evidence.Hash{1}
 		runFor(t, changed, 2*time.Minute)
-		h, err := OpenHistory(s.Dir)
+		h, err := history.OpenReader(s.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -460,7 +458,7 @@ func TestPollsNotMadeAreStated(t *testing.T) {
 		s := testSite(t.TempDir(), d)
 		runFor(t, s, 5*time.Minute)
 		asked, skipped := 0, 0
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			for _, v := range values(r, "energy_import") {
 				switch v.Code {
 				case evidence.OK:
@@ -485,12 +483,12 @@ func TestCursorOfAFormerLenderIsForgotten(t *testing.T) {
 		runFor(t, s, time.Minute)
 		s.Lenders[0].Name = "bank-b"
 		runFor(t, s, time.Minute)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer a.led.close()
-		if c := a.led.log.Cursors(); len(c) != 1 || c["bank-b"] != 0 {
+		defer a.store.close()
+		if c := a.store.Cursors(); len(c) != 1 || c["bank-b"] != 0 {
 			t.Fatalf("cursors %v, want bank-b alone", c)
 		}
 	})
@@ -498,24 +496,25 @@ func TestCursorOfAFormerLenderIsForgotten(t *testing.T) {
 
 // A loss that a crash kept from being stated is stated after the next start.
 func TestLossIsStatedAfterACrash(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 64 << 10
 		s.Lenders = []Lender{{Name: "bank-a", Ship: func(Feed) (Shipper, error) { return deaf{}, nil }}}
 		runFor(t, s, 5*time.Hour)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer a.led.close()
-		first := a.led.log.First()
+		defer a.store.close()
+		first := a.store.Source().First()
 		if first == 0 {
 			t.Fatal("the quota dropped nothing: the test shows nothing")
 		}
-		if err := a.led.loss(); err != nil {
+		if err := a.store.Loss(); err != nil {
 			t.Fatal(err)
 		}
-		rec, err := a.led.log.Read(a.led.log.Next()-1, nil)
+		rec, err := a.store.Source().Read(a.store.Next()-1, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -536,12 +535,13 @@ func (deaf) Run(ctx context.Context) error   { <-ctx.Done(); return nil }
 func (deaf) Drain(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
 func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 64 << 10
 		s.Lenders = []Lender{{Name: "bank-a", Ship: func(Feed) (Shipper, error) { return deaf{}, nil }}}
 		runFor(t, s, 6*time.Hour)
-		h, err := OpenHistory(s.Dir)
+		h, err := history.OpenReader(s.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -552,7 +552,7 @@ func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
 		stated := uint64(0) // leaves below this are stated as lost
 		var rec []byte
 		for n := h.First(); n < h.Next(); n++ {
-			if rec, err = h.log.Read(n, rec[:0]); err != nil {
+			if rec, err = h.Read(n, rec[:0]); err != nil {
 				t.Fatal(err)
 			}
 			d, err := evidence.ParseDelivery(rec)
@@ -576,76 +576,18 @@ func TestDropByQuotaIsStatedUnderSignature(t *testing.T) {
 	})
 }
 
-func TestJournalIsLetGo(t *testing.T) {
-	s := testSite(t.TempDir(), &device{})
-	a, err := Open(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.led.close()
-	for range 8 {
-		if err := a.led.journalize(make([]byte, 32<<10)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := a.led.trimJournal(math.MaxUint64); err != nil {
-		t.Fatal(err)
-	}
-	if kept := a.led.journal.Next() - a.led.journal.First(); kept > 2 {
-		t.Fatalf("%d of 8 journal records are kept, want at most one segment's", kept)
-	}
-}
-
-// Every way to an anchor gives the same: the one at hand, and the one rolled
-// forward from a segment's start.
-func TestAnchors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := testSite(t.TempDir(), &device{})
-		s.Quota = 512 << 10 // several segments
-		runFor(t, s, 90*time.Minute)
-		a, err := Open(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer a.led.close()
-		src := a.Source()
-		var want evidence.Anchor
-		var rec []byte
-		for n := src.First(); n < src.Next(); n++ {
-			got, err := src.Anchor(n)
-			if err != nil || got.Root(evidence.SuiteEd25519) != want.Root(evidence.SuiteEd25519) {
-				t.Fatalf("anchor of leaf %d: root %v, want %v (%v)", n, got.Root(evidence.SuiteEd25519), want.Root(evidence.SuiteEd25519), err)
-			}
-			if rec, err = src.Read(n, rec[:0]); err != nil {
-				t.Fatal(err)
-			}
-			d, err := evidence.ParseDelivery(rec)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want.Append(d.Suite(), d.Hash())
-		}
-		for range 2 {
-			got, err := src.Anchor(src.Next())
-			if err != nil || got.Root(evidence.SuiteEd25519) != want.Root(evidence.SuiteEd25519) {
-				t.Fatalf("anchor of the next leaf: root %v, want %v (%v)", got.Root(evidence.SuiteEd25519), want.Root(evidence.SuiteEd25519), err)
-			}
-			src.newest.Store(nil) // now from the log
-		}
-	})
-}
-
 func TestWindowTooLargeToSealIsRefusedAtTheStart(t *testing.T) {
 	s := testSite(t.TempDir(), &device{})
 	s.Lines[0].Meters[0].Interval = time.Millisecond
 	s.Window = 10 * time.Minute
-	if _, err := Open(s); err == nil || !strings.Contains(err.Error(), "shorten window") {
+	if _, err := openHastily(s); err == nil || !strings.Contains(err.Error(), "shorten window") {
 		t.Fatalf("Open: %v, want a refusal that says what to do", err)
 	}
 }
 
 // Damage in old segments is reported; it does not keep the box from going on.
 func TestOldDamageDoesNotStopTheBox(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 64 << 10 // segments of 4 KiB
@@ -653,7 +595,7 @@ func TestOldDamageDoesNotStopTheBox(t *testing.T) {
 		for range 24 { // boot leaves fill the newest segment: no window in it
 			abandon(t, s, time.Millisecond)
 		}
-		segments, err := filepath.Glob(filepath.Join(s.Dir, sealedDir, "*.log"))
+		segments, err := filepath.Glob(filepath.Join(s.Dir, "sealed", "*.log"))
 		if err != nil || len(segments) < 2 {
 			t.Fatalf("%d segments, want several (%v)", len(segments), err)
 		}

@@ -34,7 +34,7 @@ func TestWhatHappenedWhileAwayIsSeen(t *testing.T) {
 				exchanged.energy, reset.energy = 1000, 90_000 // much was used meanwhile
 				runFor(t, s, 2*time.Minute)
 				var got []string
-				for _, r := range history(t, s) {
+				for _, r := range sealed(t, s) {
 					for _, e := range r.Manifest.Events {
 						got = append(got, e.Kind+" "+e.Subject)
 					}
@@ -55,21 +55,21 @@ func TestEventLeavesDoNotHideTheLastWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		abandon(t, s, 2*time.Minute+5*time.Second)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 70 {
-			if err := a.led.events([]evidence.Happening{{Kind: "line_lost", Subject: "hall-a", Count: 1}}); err != nil {
+			if err := a.store.events([]evidence.Happening{{Kind: "line_lost", Subject: "hall-a", Count: 1}}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := a.led.close(); err != nil {
+		if err := a.store.close(); err != nil {
 			t.Fatal(err)
 		}
 		runFor(t, s, time.Millisecond)
 		var boot *evidence.Boot
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			if r.Manifest.BootInfo != nil {
 				boot = r.Manifest.BootInfo
 			}
@@ -94,14 +94,14 @@ func TestDamagedIdentitiesStopNothing(t *testing.T) {
 			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			a, err := Open(s)
+			a, err := openHastily(s)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if told := len(a.Damaged()) == 1; told != (text != "null") {
 				t.Errorf("%q: damage told %q", text, a.Damaged())
 			}
-			if err := a.led.close(); err != nil {
+			if err := a.store.close(); err != nil {
 				t.Fatal(err)
 			}
 		}

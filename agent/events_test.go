@@ -78,7 +78,7 @@ func TestWhatHappensIsSigned(t *testing.T) {
 				runFor(t, s, 3*time.Minute)
 				var got []string
 				var codes []evidence.Code
-				for _, r := range history(t, s) {
+				for _, r := range sealed(t, s) {
 					for _, e := range r.Manifest.Events {
 						if r.Type != evidence.EventsLeaf || e.Count == 0 || e.At < time.Now().Add(-4*time.Minute).UnixMilli() {
 							t.Errorf("%+v in a leaf %v", e, r.Type)

@@ -49,20 +49,3 @@ func (t *Tap) end() []evidence.Exchange {
 	t.began = time.Time{}
 	return t.frames
 }
-
-// addFrames adds the exchanges of one poll of m. Those that do not fit a block,
-// and all after them, are counted.
-func (w *window) addFrames(m *meterWindow, frames []evidence.Exchange) {
-	for _, x := range frames {
-		size := evidence.ExchangeOverhead + len(x.Request) + len(x.Reply)
-		if m.frames.Dropped > 0 || max(len(x.Request), len(x.Reply)) > evidence.MaxFrame ||
-			m.framed+size > evidence.MaxMeterFrames || w.framed+size > evidence.MaxWindowFrames {
-			m.frames.Dropped++
-			continue
-		}
-		x.At -= w.start
-		m.frames.Exchanges = append(m.frames.Exchanges, x)
-		m.framed += size
-		w.framed += size
-	}
-}

@@ -51,7 +51,7 @@ func TestRawFramesAreSealed(t *testing.T) {
 		s := tapped(t, 5)
 		runFor(t, s, 2*time.Minute)
 		windows := 0
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			if r.Window == nil {
 				continue
 			}
@@ -98,7 +98,7 @@ func TestRawFramesBeyondTheLimit(t *testing.T) {
 		s := tapped(t, evidence.MaxFrame)
 		s.Lines[0].Meters[0].Interval = time.Second
 		runFor(t, s, 2*time.Minute)
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			if r.Window == nil || r.Manifest.Duration < 60_000 {
 				continue
 			}
@@ -115,18 +115,18 @@ func TestRawFramesBeyondTheLimit(t *testing.T) {
 func TestRawFramesOfAKilledRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := tapped(t, 5)
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
 		now := time.Now()
-		a.seal.rec.begin(now)
-		a.seal.rec.add(0, now, []drivers.Reading{{Coef: 2301}, {Coef: 77}}, evidence.Exchange{At: now.UnixMilli(), Request: []byte("ask")})
-		if err := errors.Join(a.seal.journalize(), a.led.close()); err != nil {
+		a.seal.rec.Begin(now)
+		a.seal.rec.Add(0, now, []drivers.Reading{{Coef: 2301}, {Coef: 77}}, evidence.Exchange{At: now.UnixMilli(), Request: []byte("ask")})
+		if err := errors.Join(a.seal.journalize(), a.store.close()); err != nil {
 			t.Fatal(err)
 		}
 		runFor(t, s, time.Second)
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			if vs := values(r, "energy_import"); len(vs) > 0 && vs[0].Coef == 77 {
 				for _, f := range r.Window.Frames() {
 					if len(f.Exchanges) != 0 {

@@ -18,6 +18,7 @@ var boxes = flag.Int("boxes", 10, "how many boxes TestHonestBoxVerifies runs")
 // any time, meters that die, another set of meters or channels), its file is verified as
 // a whole. The like for logs without an agent is TestTamperHonest of package verify.
 func TestHonestBoxVerifies(t *testing.T) {
+	t.Parallel()
 	leaves, cuts := 0, 0
 	for seed := range uint64(*boxes) {
 		t.Run(fmt.Sprintf("box-%d", seed), func(t *testing.T) {

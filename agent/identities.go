@@ -93,23 +93,5 @@ func (ids *identities) store(known map[string]string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(ids.fsys, ids.dir, identitiesFile, text)
-}
-
-// replaceFile gives the file base in dir another content: after a crash it has
-// the old one or the new.
-func replaceFile(fsys vfs.FS, dir, base string, text []byte) error {
-	name := filepath.Join(dir, base)
-	f, err := fsys.Create(name + ".new")
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(text, 0)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := fsys.Rename(name+".new", name); err != nil {
-		return err
-	}
-	return fsys.SyncDir(dir)
+	return vfs.Replace(ids.fsys, filepath.Join(ids.dir, identitiesFile), text)
 }

@@ -1,6 +1,9 @@
 package agent
 
-import "github.com/tallystick/tallystick/uplink/evidence"
+import (
+	"github.com/tallystick/tallystick/agent/history"
+	"github.com/tallystick/tallystick/uplink/evidence"
+)
 
 // place names a column across dictionaries.
 type place struct {
@@ -9,14 +12,13 @@ type place struct {
 }
 
 // newest returns the newest undoubted value of each column in the newest leaves.
-// What cannot be read has none.
-func (l *ledger) newest() map[place]int64 {
+// What cannot be read has none. dict is the dictionary in force.
+func newest(log *history.Source, dict *evidence.Dictionary) map[place]int64 {
 	const look = 64
 	values := map[place]int64{}
-	dict := l.writer.Dictionary()
-	next := l.log.Next()
-	for n := next; n > l.log.First() && next-n < look; n-- {
-		rec, err := l.log.Read(n-1, nil)
+	next := log.Next()
+	for n := next; n > log.First() && next-n < look; n-- {
+		rec, err := log.Read(n-1, nil)
 		if err != nil {
 			continue
 		}

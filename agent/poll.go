@@ -5,15 +5,14 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/clock"
 	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/agent/schedule"
+	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
+	"github.com/tallystick/tallystick/uplink/evidence/record"
 )
-
-// clockStep is how far wall and monotonic time must part for the clock to
-// count as set.
-const clockStep = time.Second
 
 // identityEvery is how often a meter is asked who it is when nothing gives
 // reason to ask.
@@ -23,7 +22,8 @@ const identityEvery = 10 * time.Minute
 type poller struct {
 	line   Line
 	first  int // dictionary index of the line's first meter
-	rec    *recorder
+	rec    *window.Recorder
+	news   *news
 	judge  *judge.Judge
 	ids    *identities
 	onPoll func(Poll)
@@ -70,7 +70,7 @@ func (p *poller) run(ctx context.Context) error {
 			return p.close()
 		}
 		now := time.Now()
-		if by := now.Round(0).Sub(begin.Round(0)) - now.Sub(begin); by.Abs() > clockStep {
+		if by := now.Round(0).Sub(begin.Round(0)) - now.Sub(begin); by.Abs() > clock.Step {
 			p.log.Warn("the clock was set", "line", p.line.Name, "by", by)
 			plan.Shift(by)
 			begin = now
@@ -119,9 +119,9 @@ func (p *poller) poll(ctx context.Context, i int) {
 		digest, exchanged = p.identify(ctx, i)
 		happened = append(happened, exchanged...)
 	}
-	p.rec.happened(happened)
+	p.news.add(happened)
 	p.ids.note(m.Name, digest) // last: once it is stored nobody tells the exchange again
-	p.rec.add(p.first+i, start, r, frames...)
+	p.rec.Add(p.first+i, start, r, frames...)
 	if p.onPoll != nil {
 		p.onPoll(Poll{Line: p.line.Name, Meter: m.Name, Start: start, Took: took, Columns: m.Columns, Readings: r, Err: err})
 	}
@@ -165,7 +165,7 @@ func (p *poller) skip(i int) {
 	for c := range r {
 		r[c] = drivers.Reading{Quality: drivers.Skipped}
 	}
-	p.rec.add(p.first+i, time.Now(), r)
+	p.rec.Add(p.first+i, time.Now(), r)
 }
 
 func (p *poller) buffer(n int) []drivers.Reading {
@@ -174,4 +174,21 @@ func (p *poller) buffer(n int) []drivers.Reading {
 	}
 	clear(p.readings[:n])
 	return p.readings[:n]
+}
+
+// question is a read for the poller of a line.
+type question struct {
+	meter int // index on the line
+	read  evidence.RegisterRead
+	tell  func(record.RegisterAnswer)
+}
+
+// ask reads what a lender wants to see, and tells what came of it.
+func (p *poller) ask(ctx context.Context, q question) {
+	at := time.Now()
+	a := record.RegisterAnswer{RegisterRead: q.read, At: max(0, at.UnixMilli()), Code: evidence.Absent}
+	if read := p.line.Meters[q.meter].Ask; read != nil {
+		a.Data, a.Code = read(ctx, q.read)
+	}
+	q.tell(a)
 }

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/desk"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
@@ -29,7 +31,7 @@ func act(a record.Act, version uint64) record.Consent {
 
 func leave(t *testing.T, dir string, typ evidence.LeafType, lender string, content any) string {
 	t.Helper()
-	name, err := Leave(dir, typ, lender, content)
+	name, err := desk.Leave(dir, typ, lender, content)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,14 +43,14 @@ func reason(kind record.DeclarationKind) record.Declaration {
 }
 
 // standing reads, as somebody beside the agent does.
-func standing(t *testing.T, dir, lender string) Standing {
+func standing(t *testing.T, dir, lender string) desk.Standing {
 	t.Helper()
-	h, err := OpenHistory(dir)
+	h, err := history.OpenReader(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	s, err := h.Standing(lender)
+	s, err := desk.StandingIn(dir, h, lender)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,10 +68,10 @@ func TestRequestsBecomeLeaves(t *testing.T) {
 		if info, err := os.Stat(first); err != nil || info.Mode().Perm() != 0o600 {
 			t.Fatalf("%v, %v", info, err)
 		}
-		if ps, err := Pending(s.Dir); err != nil || len(ps) != 2 || ps[1].Type != evidence.ConsentLeaf || ps[1].Record.For != "bank-a" {
+		if ps, err := desk.Pending(s.Dir); err != nil || len(ps) != 2 || ps[1].Type != evidence.ConsentLeaf || ps[1].Record.For != "bank-a" {
 			t.Fatalf("pending %+v, %v", ps, err)
 		}
-		a, err := Open(s)
+		a, err := openHastily(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +92,7 @@ func TestRequestsBecomeLeaves(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			if r.Record != nil {
 				got = append(got, r.Type.String()+" "+r.Record.For)
 			}
@@ -98,7 +100,7 @@ func TestRequestsBecomeLeaves(t *testing.T) {
 		if want := []string{"declaration ", "consent bank-a", "consent bank-a"}; !slices.Equal(got, want) {
 			t.Errorf("records %q, want %q", got, want)
 		}
-		if ps, err := Pending(s.Dir); err != nil || len(ps) != 0 {
+		if ps, err := desk.Pending(s.Dir); err != nil || len(ps) != 0 {
 			t.Errorf("still there: %+v, %v", ps, err)
 		}
 	})
@@ -106,7 +108,7 @@ func TestRequestsBecomeLeaves(t *testing.T) {
 
 // TestRequestIsRecordedOnce: a crash after the leaf and before the file was gone.
 func TestRequestIsRecordedOnce(t *testing.T) {
-	for name, also := range map[string]string{"consents stored": "", "consents not stored": consentsFile} {
+	for name, also := range map[string]string{"consents stored": "", "consents not stored": "consents"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := testSite(t.TempDir(), &device{})
@@ -129,7 +131,7 @@ func TestRequestIsRecordedOnce(t *testing.T) {
 				}
 				runFor(t, s, time.Minute)
 				n := 0
-				for _, r := range history(t, s) {
+				for _, r := range sealed(t, s) {
 					if r.Type == evidence.DeclarationLeaf {
 						n++
 					}
@@ -149,8 +151,8 @@ func TestRequestIsRecordedOnce(t *testing.T) {
 func TestWhatIsNoRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
-		desk := filepath.Join(s.Dir, requestsDir)
-		if err := os.MkdirAll(desk, 0o700); err != nil {
+		left := filepath.Join(s.Dir, "desk")
+		if err := os.MkdirAll(left, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		withdrawal := act(record.Withdraw, 2)
@@ -167,20 +169,20 @@ func TestWhatIsNoRequest(t *testing.T) {
 			"4.record": append([]byte{byte(evidence.ConsentLeaf)}, forAll...), "5.record": append([]byte{byte(evidence.DeclarationLeaf)}, receipt...),
 			"6.record": make([]byte, 1<<20), "notes.txt": []byte("x"),
 		} {
-			if err := os.WriteFile(filepath.Join(desk, name), b, 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(left, name), b, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := Leave(s.Dir, evidence.ConsentLeaf, "", withdrawal); err == nil {
+		if _, err := desk.Leave(s.Dir, evidence.ConsentLeaf, "", withdrawal); err == nil {
 			t.Error("a consent for everybody is left")
 		}
 		runFor(t, s, time.Minute)
-		for _, r := range history(t, s) {
+		for _, r := range sealed(t, s) {
 			if r.Record != nil {
 				t.Errorf("leaf %d: %+v", r.N, r.Record)
 			}
 		}
-		refused, err := filepath.Glob(filepath.Join(desk, "*"+refusedSuffix))
+		refused, err := filepath.Glob(filepath.Join(left, "*"+".refused"))
 		if err != nil || len(refused) != 6 {
 			t.Errorf("put aside: %v, %v", refused, err)
 		}
@@ -189,6 +191,7 @@ func TestWhatIsNoRequest(t *testing.T) {
 
 // TestStanding: what the newest consent says, and to which grant it goes back.
 func TestStanding(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		runFor(t, s, time.Minute)
@@ -206,7 +209,7 @@ func TestStanding(t *testing.T) {
 			leave(t, s.Dir, evidence.DeclarationLeaf, "bank-a", reason(record.NewLoad))
 			runFor(t, s, 10*time.Second)
 			if i%2 == 1 {
-				os.Remove(filepath.Join(s.Dir, consentsFile)) // it follows from the leaves
+				os.Remove(filepath.Join(s.Dir, "consents")) // it follows from the leaves
 			}
 			st := standing(t, s.Dir, "bank-a")
 			leaves = append(leaves, st.Leaf)
@@ -229,12 +232,13 @@ func TestStanding(t *testing.T) {
 // TestWithdrawalOutlivesItsLeaf: the box lets go of the leaf, and still knows. If
 // even the file is gone, it knows that it does not know.
 func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t.TempDir(), &device{})
 		s.Quota = 64 << 10
 		leave(t, s.Dir, evidence.ConsentLeaf, "bank-a", act(record.Withdraw, 1))
 		abandon(t, s, 3*time.Hour)
-		h, err := OpenHistory(s.Dir)
+		h, err := history.OpenReader(s.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +250,7 @@ func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
 		if st := standing(t, s.Dir, "bank-b"); st.Lost {
 			t.Errorf("of a lender without a consent: %+v", st)
 		}
-		if err := os.Remove(filepath.Join(s.Dir, consentsFile)); err != nil {
+		if err := os.Remove(filepath.Join(s.Dir, "consents")); err != nil {
 			t.Fatal(err)
 		}
 		if st := standing(t, s.Dir, "bank-a"); !st.Lost || st.Consent != nil {
@@ -264,7 +268,7 @@ func TestWithdrawalOutlivesItsLeaf(t *testing.T) {
 // no lender has a consent.
 func TestWithdrawalOutlivesItsLog(t *testing.T) {
 	removeLog := func(t *testing.T, s *Site) {
-		for _, dir := range []string{sealedDir, journalDir} {
+		for _, dir := range []string{"sealed", journalDir} {
 			if err := os.RemoveAll(filepath.Join(s.Dir, dir)); err != nil {
 				t.Fatal(err)
 			}
@@ -294,7 +298,7 @@ func TestWithdrawalOutlivesItsLog(t *testing.T) {
 				if st := standing(t, s.Dir, "bank-c"); st.Consent != nil || st.Lost {
 					t.Errorf("a lender without one: %+v", st)
 				}
-				if got := strings.Count(strings.Join(types(history(t, s)), " "), "consent"); got != 2 {
+				if got := strings.Count(strings.Join(types(sealed(t, s)), " "), "consent"); got != 2 {
 					t.Errorf("%d consents in the new history, want each lender's newest, once", got)
 				}
 			})
@@ -316,45 +320,4 @@ func TestWithdrawalOutlivesItsLog(t *testing.T) {
 			}
 		})
 	})
-}
-
-// TestNobodyKnowsOfALeafBeforeItsEffect: a shipper that is woken by the leaf of a
-// withdrawal finds the withdrawal.
-func TestNobodyKnowsOfALeafBeforeItsEffect(t *testing.T) {
-	s := testSite(t.TempDir(), &device{})
-	a, err := Open(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.led.close()
-	body, err := record.Encode("bank-a", act(record.Withdraw, 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q, err := parseRequest(append([]byte{byte(evidence.ConsentLeaf)}, body...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, found := a.led.writer.N(), make(chan Standing, 1)
-	err = a.led.consents.record(n, q, func() error {
-		if err := a.led.recordBody(q.Type, q.Record.Body); err != nil {
-			return err
-		}
-		if err := a.Source().Wait(t.Context(), n); err != nil {
-			return err
-		}
-		go func() { found <- a.Standing("bank-a") }()
-		select {
-		case st := <-found:
-			t.Errorf("leaf %d is there, and the lender stands as before: %+v", n, st)
-		case <-time.After(50 * time.Millisecond):
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if st := <-found; st.Consent == nil || st.Leaf != n {
-		t.Errorf("%+v", st)
-	}
 }

@@ -3,6 +3,8 @@ package agent
 import (
 	"fmt"
 
+	"github.com/tallystick/tallystick/agent/clock"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -12,19 +14,16 @@ import (
 // Open needs to take a history up.
 func Rotate(s Site, next evidence.Signer, after evidence.Hash) error {
 	dict, _ := newDictionary(&s)
-	l, past, err := openLedger(vfs.OS(), &s, dict)
+	st, _, err := openStore(&machine{vfs.OS(), clock.Uptime}, &s, dict)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	if !past.begun {
-		return fmt.Errorf("%s %w", s.Dir, ErrNoHistory)
+	defer st.close()
+	if !st.begun {
+		return fmt.Errorf("%s %w", s.Dir, history.ErrNone)
 	}
-	if err := l.restart(&past, s.Software); err != nil {
+	if err := st.Rotate(next, after); err != nil {
 		return err
 	}
-	if err := l.rotate(next, after); err != nil {
-		return err
-	}
-	return l.shutdown("key rotated")
+	return st.Shutdown("key rotated")
 }

@@ -5,28 +5,32 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/clock"
+	"github.com/tallystick/tallystick/agent/desk"
 	"github.com/tallystick/tallystick/agent/judge"
+	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
 // sealer turns windows into leaves. It is the only one that touches the
-// ledger.
+// store.
 type sealer struct {
-	led    *ledger
-	rec    *recorder
-	judge  *judge.Judge
-	desk   *desk
-	count  Count     // nil: none
-	hourly time.Time // when the counter was last certified, and the history noted beside the key
-	clock  clockWatch
-	ids    *identities
-	log    *slog.Logger
-	sync   time.Duration
-	grace  time.Duration // how long after its end a window stays open
-	layout layout
-	batch  []byte
-
-	refused map[string]bool // files of requests that could not be read, by name
+	store    *store
+	rec      *window.Recorder
+	news     *news
+	judge    *judge.Judge
+	lenders  *desk.Lenders
+	requests *desk.Requests
+	count    Count     // nil: none
+	hourly   time.Time // when the counter was last certified, and the history noted beside the key
+	clock    clock.Watch
+	uptime   func() time.Duration
+	ids      *identities
+	log      *slog.Logger
+	sync     time.Duration
+	grace    time.Duration // how long after its end a window stays open
+	layout   window.Layout
+	batch    []byte
 }
 
 // run seals each window when it is over and keeps the journal of the open ones
@@ -36,7 +40,7 @@ func (s *sealer) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		due := s.rec.due(s.grace)
+		due := s.rec.Due(s.grace)
 		wake := due
 		if next := lastSync.Add(s.sync); next.Before(wake) {
 			wake = next
@@ -71,48 +75,48 @@ const longestHole = 24 * time.Hour
 // covers the time until the next one, so that the history has no unspoken
 // hole.
 func (s *sealer) next(now time.Time) error {
-	w, following := s.rec.take(now)
+	w, following := s.rec.Take(now)
 	if w == nil {
 		return nil
 	}
-	slept := s.rec.empty()
-	slept.start, slept.end = w.end, following
+	slept := s.rec.Empty()
+	slept.Start, slept.End = w.End, following
 	if err := s.seal(w); err != nil {
 		return err
 	}
-	if hole := slept.end - slept.start; hole <= 0 || hole > longestHole.Milliseconds() {
+	if hole := slept.End - slept.Start; hole <= 0 || hole > longestHole.Milliseconds() {
 		return nil
 	}
 	return s.seal(slept)
 }
 
 // seal makes w a leaf of the history.
-func (s *sealer) seal(w *window) error {
-	if err := s.led.loss(); err != nil {
+func (s *sealer) seal(w *window.Window) error {
+	if err := s.store.Loss(); err != nil {
 		return err
 	}
 	// Before the window, so that the totals in it know of an exchange.
-	if err := s.led.events(s.rec.takeNews()); err != nil {
+	if err := s.store.events(s.news.take()); err != nil {
 		return err
 	}
-	if err := s.led.window(w, &s.layout, s.desk.beacon()); err != nil {
+	if err := s.store.seal(w, &s.layout, s.lenders.Beacon()); err != nil {
 		return err
 	}
-	s.rec.recycle(w)
-	if err := s.led.totals.keep(s.led); err != nil {
+	s.rec.Recycle(w)
+	if err := s.store.totals.keep(s.store.LogID(), s.store.Next()); err != nil {
 		s.log.Warn("the totals so far could not be stored; the next start reads more of the history", "err", err)
 	}
-	if err := s.led.consents.keep(s.led.log); err != nil {
+	if err := s.store.keepConsents(); err != nil {
 		s.log.Warn("the consents could not be stored", "err", err)
 	}
-	if err := s.led.trim(); err != nil {
+	if err := s.store.Trim(); err != nil {
 		return err
 	}
 	return s.tidyJournal()
 }
 
 // tidyJournal lets go of what no open window needs.
-func (s *sealer) tidyJournal() error { return s.led.trimJournal(s.rec.journaledFrom()) }
+func (s *sealer) tidyJournal() error { return s.store.journal.Trim(s.rec.JournaledFrom()) }
 
 // journalize makes the polls since the last call durable, and what happened
 // besides a leaf of the history.
@@ -129,22 +133,27 @@ func (s *sealer) journalize() error {
 	if err := s.everyHour(); err != nil {
 		return err
 	}
-	if err := s.requests(); err != nil {
+	if err := s.requests.Seal(s.store); err != nil {
 		return err
 	}
-	s.batch = s.rec.unjournaled(s.batch[:0], s.led.journal.Next(), s.led.writer.N())
-	return s.led.journalize(s.batch)
+	s.batch = s.rec.Unjournaled(s.batch[:0], s.store.journal.Next(), s.store.Next())
+	return s.store.journal.Append(s.batch)
 }
 
 // step states that the clock was set, where it was.
 func (s *sealer) step() error {
-	before, after, stepped := s.clock.look(time.Now(), uptime())
+	before, after, stepped := s.clock.Look(time.Now(), s.uptime())
 	if !stepped {
 		return nil
 	}
-	s.led.clockSet = true
-	return s.led.step(before, after)
+	return s.store.Step(before, after)
 }
+
+// Count has a counter that only rises certified over a head of the history.
+type Count func(over evidence.Hash) (evidence.Counter, error)
+
+// countEvery is how often a chip's counter is certified: its memory wears out.
+const countEvery = time.Hour
 
 // everyHour has the counter certified and the history noted beside the key. A
 // chip that fails is reported and asked again: readings go on without it.
@@ -155,27 +164,27 @@ func (s *sealer) everyHour() error {
 	}
 	s.hourly = now
 	if s.count != nil {
-		if err := s.led.count(s.count); err != nil {
+		if err := s.store.Count(s.count); err != nil {
 			s.log.Warn("the counter could not be certified", "err", err)
 		}
 	}
-	return s.led.remember()
+	return s.store.Remember()
 }
 
 // said records what lenders said: answers to challenges, and receipts.
 func (s *sealer) said(last bool) error {
-	for _, a := range s.desk.takeAnswers() {
-		if err := s.led.record(evidence.AnswerLeaf, a.lender, a.Content()); err != nil {
+	for _, a := range s.lenders.TakeAnswers() {
+		if err := s.store.Record(evidence.AnswerLeaf, a.Lender, a.Content()); err != nil {
 			return err
 		}
 	}
-	if note := s.desk.takeNote(); note != "" {
-		if err := s.led.witnessed(note); err != nil {
+	if note := s.lenders.TakeNote(); note != "" {
+		if err := s.store.Witnessed(note); err != nil {
 			return err
 		}
 	}
-	for lender, receipt := range s.desk.takeReceipts(last) {
-		if err := s.led.record(evidence.ReceiptLeaf, lender, receipt); err != nil {
+	for lender, receipt := range s.lenders.TakeReceipts(last) {
+		if err := s.store.Record(evidence.ReceiptLeaf, lender, receipt); err != nil {
 			return err
 		}
 	}
@@ -187,8 +196,8 @@ func (s *sealer) said(last bool) error {
 // the end of the run.
 func (s *sealer) events(now time.Time) error {
 	known := s.ids.changed()
-	s.rec.happened(s.judge.Waiting(now))
-	if err := s.led.events(s.rec.takeNews()); err != nil {
+	s.news.add(s.judge.Waiting(now))
+	if err := s.store.events(s.news.take()); err != nil {
 		return err
 	}
 	if known == nil {
@@ -209,8 +218,8 @@ func (s *sealer) finish(reason string) error {
 	if err := s.events(time.Time{}); err != nil {
 		return err
 	}
-	for _, w := range s.rec.rest() {
-		w.end = max(w.start, min(w.end, now.UnixMilli()))
+	for _, w := range s.rec.Rest() {
+		w.End = max(w.Start, min(w.End, now.UnixMilli()))
 		if err := s.seal(w); err != nil {
 			return err
 		}
@@ -218,5 +227,5 @@ func (s *sealer) finish(reason string) error {
 	if err := s.said(true); err != nil {
 		return err
 	}
-	return s.led.shutdown(reason)
+	return s.store.Shutdown(reason)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/clock"
+	"github.com/tallystick/tallystick/agent/window"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/drivers"
 )
@@ -26,12 +28,12 @@ func BenchmarkSealedWindow(b *testing.B) {
 		s.Lines[0].Meters = append(s.Lines[0].Meters, m)
 	}
 	dict, order := newDictionary(&s)
-	l, _, err := openLedger(vfs.OS(), &s, dict)
+	st, _, err := openStore(&machine{vfs.OS(), clock.Uptime}, &s, dict)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer l.close()
-	lay, n := layoutOf(dict), int64(0)
+	defer st.close()
+	lay, n := window.LayoutOf(dict), int64(0)
 	cpu := func() time.Duration {
 		var u syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -41,18 +43,9 @@ func BenchmarkSealedWindow(b *testing.B) {
 	}
 	before := cpu()
 	for b.Loop() {
-		w := newWindow(len(dict.Meters))
-		w.start, w.end = n*60_000, (n+1)*60_000
+		w := filled(order, n*60_000, func(slot, c int64) int64 { return 100*n + slot*3 + c })
 		n++
-		for i := range w.meters {
-			for slot := range int64(6) {
-				w.meters[i].at = append(w.meters[i].at, w.start+slot*10_000)
-				for c := range order[i] {
-					w.meters[i].rows = append(w.meters[i].rows, drivers.Reading{Coef: 100*n + slot*3 + int64(c)})
-				}
-			}
-		}
-		if err := l.window(w, &lay, nil); err != nil {
+		if err := st.seal(w, &lay, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,11 +3,10 @@
 // shipper per lender send it from there.
 //
 // The way of a reading: poller (poll.go, one goroutine per line) -> judge (what
-// is odd about it) -> recorder (record.go, the open window and its journal) ->
-// sealer (seal.go, the one writer of the log) -> feed (feed.go, what shippers
-// read). What lenders say comes the other way: shipper -> desk (desk.go) -> sealer.
-// What people decide on the box comes as files (request.go) -> sealer; what follows
-// from it for a lender is with the feed (consents.go).
+// is odd about it) -> window (the open windows and their journal) -> sealer (seal.go,
+// the one that writes) -> history (the log of leaves, and what shippers read of it).
+// What lenders say and what people decide on the box comes the other way, over desk
+// to the sealer.
 package agent
 
 import (
@@ -15,6 +14,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tallystick/tallystick/agent/desk"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/agent/judge"
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/drivers"
@@ -128,13 +129,13 @@ type Shipper interface {
 type Feed struct {
 	Log    evidence.LogID
 	Suite  evidence.Suite
-	Source *Source
+	Source *history.Source
 	Cursor *buffer.Cursor // next leaf the lender has not confirmed
 	// Heard takes every believed message of the lender, and how it came.
 	Heard func(raw []byte, m evidence.Message)
 	// Standing is what the records of the log say of the lender now. It waits
 	// while such a record is being written: who knows of a leaf finds its effect.
-	Standing func() Standing
+	Standing func() desk.Standing
 }
 
 // ChannelOf is the one place that decides which consent channel a quantity

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 
+	"github.com/tallystick/tallystick/agent/clock"
+	"github.com/tallystick/tallystick/agent/desk"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -37,7 +36,7 @@ func Conclude(s Site, heir evidence.PublicKey) error {
 	if err := a.run(ctx, evidence.SucceededBy(heir)); err != nil {
 		return err
 	}
-	h, err := OpenHistory(s.Dir)
+	h, err := history.OpenReader(s.Dir)
 	if err != nil {
 		return err
 	}
@@ -55,14 +54,14 @@ func Conclude(s Site, heir evidence.PublicKey) error {
 // genesis names where that one ended and why it was left; what the factory said to
 // its lenders is stated again.
 func Continue(s Site, old, why string) error {
-	if h, err := OpenHistory(s.Dir); err == nil {
+	if h, err := history.OpenReader(s.Dir); err == nil {
 		return errors.Join(fmt.Errorf("%s holds another history already", s.Dir), h.Close())
 	}
-	h, err := OpenHistory(old)
+	h, err := history.OpenReader(old)
 	if err != nil {
 		return err
 	}
-	prev, err := h.end(why)
+	prev, err := h.End(why)
 	if err = errors.Join(err, h.Close()); err != nil {
 		return err
 	}
@@ -70,36 +69,18 @@ func Continue(s Site, old, why string) error {
 	if err := fsys.MkdirAll(s.Dir); err != nil {
 		return err
 	}
-	if err := copyConsents(fsys, old, s.Dir); err != nil {
+	if err := desk.CopyConsents(fsys, old, s.Dir); err != nil {
 		return err
 	}
 	s.continues = &prev
 	dict, _ := newDictionary(&s)
-	l, _, err := openLedger(fsys, &s, dict)
+	st, _, err := openStore(&machine{fsys, clock.Uptime}, &s, dict)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	if err := l.carryConsents(); err != nil {
+	defer st.close()
+	if err := desk.NewRequests(fsys, s.Dir, st.consents, s.Log).Seal(st); err != nil {
 		return err
 	}
-	return l.shutdown("begun")
-}
-
-// copyConsents brings what is known of the consents of one history beside another,
-// which then carries them.
-func copyConsents(fsys vfs.FS, from, to string) error {
-	f, err := os.Open(filepath.Join(from, consentsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // then nobody knows, and nothing is sent before somebody says
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, consentsBytes))
-	if err != nil {
-		return err
-	}
-	return replaceFile(fsys, to, consentsFile, text)
+	return st.Shutdown("begun")
 }

@@ -24,14 +24,14 @@ func TestSucceed(t *testing.T) {
 		runFor(t, old, 2*time.Minute)
 
 		var lacks *Unconfirmed
-		if err := Conclude(old, heir); !errors.As(err, &lacks) || lacks.Lender != "bank-a" || lacks.Hi != uint64(len(history(t, old))-1) {
+		if err := Conclude(old, heir); !errors.As(err, &lacks) || lacks.Lender != "bank-a" || lacks.Hi != uint64(len(sealed(t, old))-1) {
 			t.Fatalf("ended although a lender lacks leaves, or another reason: %v", err)
 		}
 		old.Lenders = nil
 		if err := Conclude(old, heir); err != nil {
 			t.Fatal(err)
 		}
-		ended := history(t, old)
+		ended := sealed(t, old)
 		end := ended[len(ended)-1]
 		if named, ok := end.Manifest.Heir(); !ok || named != heir {
 			t.Errorf("the last leaf says %q", end.Manifest.Shutdown)
@@ -43,7 +43,7 @@ func TestSucceed(t *testing.T) {
 			t.Errorf("begun twice: %v", err)
 		}
 		runFor(t, next, time.Minute)
-		rs := history(t, next)
+		rs := sealed(t, next)
 		prev := rs[0].Manifest.Genesis.Prev
 		if prev == nil || prev.Log != end.Log || prev.N != uint64(len(ended)) || prev.Why != "suite" {
 			t.Errorf("the new log says of the old one: %+v, want %d leaves of %s", prev, len(ended), end.Log)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/tallystick/tallystick/agent/aggregate"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -35,20 +36,20 @@ type storedTotals struct {
 	Sums *aggregate.Sums
 }
 
-// openTotals takes up the totals of l's log. They are usable beside an error,
+// openTotals takes up the totals of h. They are usable beside an error,
 // which says what had to be done without.
-func openTotals(fsys vfs.FS, s *Site, l *ledger) (*totals, error) {
+func openTotals(fsys vfs.FS, s *Site, h *history.Writer) (*totals, error) {
 	t := &totals{Sums: aggregate.New(moduli(s), s.Zone), fsys: fsys, dir: s.Dir}
-	dict := l.writer.Dictionary()
+	dict := h.Dictionary()
 	if t.Follow(dict); t.Idle() {
 		return t, nil
 	}
-	from, err := t.load(l)
+	from, err := t.load(h)
 	if err != nil {
-		from = l.log.First()
+		from = h.Source().First()
 		t.Forget()
 	}
-	return t, errors.Join(err, t.replay(l, from))
+	return t, errors.Join(err, t.replay(h, from))
 }
 
 // moduli looks up the ends of counters.
@@ -65,13 +66,13 @@ func moduli(s *Site) func(meter, quantity string) int64 {
 	return func(meter, quantity string) int64 { return ends[register{meter, quantity}] }
 }
 
-// load reads the file, if it is one of l's log, and returns the leaf from which
+// load reads the file, if it is one of h, and returns the leaf from which
 // to go on.
-func (t *totals) load(l *ledger) (from uint64, err error) {
+func (t *totals) load(h *history.Writer) (from uint64, err error) {
 	name := filepath.Join(t.dir, totalsFile)
 	f, err := t.fsys.OpenRead(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return l.log.First(), nil
+		return h.Source().First(), nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("totals so far: %w", err)
@@ -81,25 +82,25 @@ func (t *totals) load(l *ledger) (from uint64, err error) {
 	if err := json.NewDecoder(io.NewSectionReader(f, 0, totalsBytes)).Decode(&stored); err != nil {
 		return 0, fmt.Errorf("totals so far: %s: %w", name, err)
 	}
-	if stored.Log != l.writer.LogID().String() || stored.Next > l.log.Next() {
-		return 0, fmt.Errorf("totals so far: %s is of log %s up to leaf %d, this is log %s with %d leaves", name, stored.Log, stored.Next, l.writer.LogID(), l.log.Next())
+	if stored.Log != h.LogID().String() || stored.Next > h.Next() {
+		return 0, fmt.Errorf("totals so far: %s is of log %s up to leaf %d, this is log %s with %d leaves", name, stored.Log, stored.Next, h.LogID(), h.Next())
 	}
-	return max(stored.Next, l.log.First()), nil
+	return max(stored.Next, h.Source().First()), nil
 }
 
 // replay takes the leaves from one on. One that cannot be read is left out: what
 // the registers moved meanwhile is in the next difference.
-func (t *totals) replay(l *ledger, from uint64) error {
-	next := l.log.Next()
+func (t *totals) replay(h *history.Writer, from uint64) error {
+	next := h.Next()
 	t.saved = from
 	if from == next {
-		t.Follow(l.writer.Dictionary())
+		t.Follow(h.Dictionary())
 		return nil
 	}
-	meta, err := metaAt(l.log, from)
+	meta, err := h.Source().MetaAt(from)
 	if err != nil {
 		t.Forget()
-		t.Follow(l.writer.Dictionary())
+		t.Follow(h.Dictionary())
 		return fmt.Errorf("totals so far: leaf %d: %w", from, err)
 	}
 	parsed, err := meta.Parse()
@@ -110,7 +111,7 @@ func (t *totals) replay(l *ledger, from uint64) error {
 	t.Follow(dict)
 	var rec []byte
 	for n := from; n < next; n++ {
-		if rec, err = l.log.Read(n, rec[:0]); err != nil {
+		if rec, err = h.Source().Read(n, rec[:0]); err != nil {
 			continue
 		}
 		d, err := evidence.ParseDelivery(rec)
@@ -126,7 +127,7 @@ func (t *totals) replay(l *ledger, from uint64) error {
 			t.window(&d, dict)
 		}
 	}
-	t.Follow(l.writer.Dictionary())
+	t.Follow(h.Dictionary())
 	return nil
 }
 
@@ -146,16 +147,15 @@ func (t *totals) window(d *evidence.UnverifiedDelivery, dict *evidence.Dictionar
 	t.Sums.Window(d.Manifest.Start, d.Manifest.End(), data)
 }
 
-// keep writes the file when it has fallen behind the log.
-func (t *totals) keep(l *ledger) error {
-	next := l.writer.N()
+// keep writes the file when it has fallen behind the log, whose next leaf is next.
+func (t *totals) keep(log evidence.LogID, next uint64) error {
 	if t.Idle() || next < t.saved+totalsEvery {
 		return nil
 	}
 	t.saved = next
-	text, err := json.Marshal(storedTotals{Log: l.writer.LogID().String(), Next: next, Sums: t.Sums})
+	text, err := json.Marshal(storedTotals{Log: log.String(), Next: next, Sums: t.Sums})
 	if err != nil {
 		return err
 	}
-	return replaceFile(t.fsys, t.dir, totalsFile, text)
+	return vfs.Replace(t.fsys, filepath.Join(t.dir, totalsFile), text)
 }

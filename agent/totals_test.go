@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/agent/aggregate"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/agent/judge"
-	"github.com/tallystick/tallystick/buffer"
+	"github.com/tallystick/tallystick/agent/window"
+	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/buffer/vfs/crashfs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -81,7 +83,7 @@ func newBox(t *testing.T, seed uint64, devices ...Device) *box {
 
 func (b *box) open(t *testing.T) *Agent {
 	t.Helper()
-	a, err := open(b.disk, b.Site)
+	a, err := open(&machine{b.disk, since}, b.Site)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,19 +115,11 @@ func (b *box) cut(t *testing.T, d time.Duration) {
 // bundle is the whole history as a verified bundle shows it.
 func (b *box) bundle(t *testing.T) (rs []verify.Result) {
 	t.Helper()
-	log, _, err := buffer.Open(b.disk, filepath.Join(b.Dir, sealedDir), buffer.Options{ReadOnly: true})
+	h, err := history.OpenReaderOn(b.disk, b.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := History{log: log}
 	defer h.Close()
-	meta, err := metaAt(log, log.Next()-1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h.meta, err = meta.Parse(); err != nil {
-		t.Fatal(err)
-	}
 	var file bytes.Buffer
 	if err := h.Export(&file, 0, h.Next()-1, false); err != nil {
 		t.Fatal(err)
@@ -274,6 +268,7 @@ func recompute(t *testing.T, rs []verify.Result) (slots int) {
 // TestTotalsAreRecomputed: days with power cuts, stops, times the box was off and
 // meters that are dead now and then.
 func TestTotalsAreRecomputed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(7, 7))
 		one, two := &plant{rnd: rnd, energy: 1000}, &plant{rnd: rnd, energy: 1 << 40}
@@ -300,6 +295,7 @@ func TestTotalsAreRecomputed(t *testing.T) {
 // TestDayAddsUp: a day with power cuts in the middle of periods. Its quarters add
 // up to its total, and both to what the register moved.
 func TestDayAddsUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &plant{rnd: rand.New(rand.NewPCG(3, 3)), energy: 1000}
 		b := newBox(t, 3, d)
@@ -379,6 +375,7 @@ func exchange(t *testing.T, sync time.Duration) {
 // TestTotalsFileIsNoMoreThanAHelp: without it, with an old one or with rubbish in
 // it the totals go on the same, from the history.
 func TestTotalsFileIsNoMoreThanAHelp(t *testing.T) {
+	t.Parallel()
 	for name, spoil := range map[string]func(old []byte) []byte{
 		"missing":   func([]byte) []byte { return nil },
 		"old":       func(old []byte) []byte { return old },
@@ -394,13 +391,13 @@ func TestTotalsFileIsNoMoreThanAHelp(t *testing.T) {
 				b.cut(t, 4*time.Minute)
 				b.cut(t, 40*time.Minute)
 				if text := spoil(old); text != nil {
-					if err := replaceFile(b.disk, b.Dir, totalsFile, text); err != nil {
+					if err := vfs.Replace(b.disk, filepath.Join(b.Dir, totalsFile), text); err != nil {
 						t.Fatal(err)
 					}
 				} else if err := b.disk.Remove(filepath.Join(b.Dir, totalsFile)); err != nil {
 					t.Fatal(err)
 				}
-				a, err := open(b.disk, b.Site)
+				a, err := open(&machine{b.disk, since}, b.Site)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -433,9 +430,25 @@ func (b *box) totals(t *testing.T) []byte {
 func TestWindowThatDoesNotDivideAQuarterIsRefused(t *testing.T) {
 	s := totalsSite(t.TempDir(), &device{})
 	s.Window = 7 * time.Minute
-	if _, err := Open(s); err == nil {
+	if _, err := openHastily(s); err == nil {
 		t.Error("opened")
 	}
+}
+
+// filled is a window of a minute from start, Unix ms, in which every meter was
+// polled every 10 s: value is the reading in column c of a slot.
+func filled(order [][]int, start int64, value func(slot, c int64) int64) *window.Window {
+	rec := window.NewRecorder(time.Minute, order)
+	for meter, columns := range order {
+		readings := make([]drivers.Reading, len(columns))
+		for slot := range int64(6) {
+			for c := range readings {
+				readings[c].Coef = value(slot, int64(c))
+			}
+			rec.Add(meter, time.UnixMilli(start+slot*10_000), readings)
+		}
+	}
+	return rec.Rest()[0]
 }
 
 // BenchmarkTotalsFromHistory is a start without the file: 20 meters with 4
@@ -454,33 +467,25 @@ func BenchmarkTotalsFromHistory(b *testing.B) {
 		}
 		s.Lines[0].Meters = append(s.Lines[0].Meters, m)
 	}
-	dict, _ := newDictionary(&s)
-	l, _, err := openLedger(crashfs.New(), &s, dict)
+	dict, order := newDictionary(&s)
+	st, _, err := openStore(&machine{crashfs.New(), since}, &s, dict)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer l.close()
-	lay := layoutOf(dict)
+	defer st.close()
+	lay := window.LayoutOf(dict)
 	begin := time.Now().Truncate(time.Minute).UnixMilli()
 	for n := range int64(24 * 60) {
-		w := newWindow(len(dict.Meters))
-		w.start, w.end = begin+n*60_000, begin+(n+1)*60_000
-		for i := range w.meters {
-			for slot := range int64(6) {
-				w.meters[i].at = append(w.meters[i].at, w.start+slot*10_000)
-				for c := range registers {
-					w.meters[i].rows = append(w.meters[i].rows, drivers.Reading{Coef: 100*n + slot + int64(c)})
-				}
-			}
-		}
-		if err := l.window(w, &lay, nil); err != nil {
+		w := filled(order, begin+n*60_000, func(slot, c int64) int64 { return 100*n + slot + c })
+		if err := st.seal(w, &lay, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
-	leaves := int(l.log.Next())
+	source := st.Source()
+	leaves := int(source.Next())
 	made := 0
-	for n := l.log.First(); n < l.log.Next(); n++ {
-		rec, err := l.log.Read(n, nil)
+	for n := source.First(); n < source.Next(); n++ {
+		rec, err := source.Read(n, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -497,7 +502,7 @@ func BenchmarkTotalsFromHistory(b *testing.B) {
 	b.ResetTimer()
 	b.ReportMetric(float64(made)/float64(leaves), "B/leaf-for-totals")
 	for n := 0; n < b.N; n += leaves {
-		if err := l.totals.replay(l, l.log.First()); err != nil {
+		if err := st.totals.replay(st.Writer, source.First()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/tallystick/tallystick/buffer/vfs"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 )
@@ -34,8 +34,8 @@ func copyTree(t *testing.T, from, to string) {
 func TestUsedKey(t *testing.T) {
 	refused := func(t *testing.T, s Site, have uint64) {
 		t.Helper()
-		var gone *HistoryGone
-		if _, err := Open(s); !errors.As(err, &gone) || gone.Have != have {
+		var gone *history.Gone
+		if _, err := openHastily(s); !errors.As(err, &gone) || gone.Have != have {
 			t.Fatalf("opened although the history is gone, or another reason: %v", err)
 		}
 	}
@@ -43,14 +43,14 @@ func TestUsedKey(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := usedSite(t.TempDir())
 			runFor(t, s, 3*time.Minute)
-			old := history(t, s)
+			old := sealed(t, s)
 			if err := os.RemoveAll(s.Dir); err != nil {
 				t.Fatal(err)
 			}
 			refused(t, s, 0)
 			s.DeclareLoss = true
 			runFor(t, s, time.Minute)
-			rs := history(t, s)
+			rs := sealed(t, s)
 			prev := rs[0].Manifest.Genesis.Prev
 			if prev == nil || prev.Log != old[0].Log || prev.N != uint64(len(old)) || prev.Why != "loss" || prev.Root == (evidence.Hash{}) {
 				t.Errorf("the new log says of the old one: %+v, want %d leaves of %s", prev, len(old), old[0].Log)
@@ -64,7 +64,7 @@ func TestUsedKey(t *testing.T) {
 			dir := t.TempDir()
 			s := usedSite(dir)
 			runFor(t, s, 3*time.Minute)
-			had := uint64(len(history(t, s)))
+			had := uint64(len(sealed(t, s)))
 			copyTree(t, s.Dir, filepath.Join(dir, "copy"))
 			runFor(t, s, 3*time.Minute)
 			if err := os.RemoveAll(s.Dir); err != nil {
@@ -99,7 +99,7 @@ func TestUsedKey(t *testing.T) {
 		if err := os.WriteFile(s.Used, []byte("x y"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(s); err == nil || !strings.Contains(err.Error(), "found 2 words") {
+		if _, err := openHastily(s); err == nil || !strings.Contains(err.Error(), "found 2 words") {
 			t.Errorf("%v", err)
 		}
 	})
@@ -121,16 +121,16 @@ func TestRotate(t *testing.T) {
 		if err := Rotate(s, next, afterRecord.Digest()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(s); !errors.Is(err, evidence.ErrSignature) {
+		if _, err := openHastily(s); !errors.Is(err, evidence.ErrSignature) {
 			t.Errorf("went on with the old key: %v", err)
 		}
 		s.Signer = next
 		runFor(t, s, 2*time.Minute)
-		rs := history(t, s)
+		rs := sealed(t, s)
 		if got := strings.Join(types(rs), " "); strings.Count(got, "key rotation") != 1 {
 			t.Errorf("leaves %s", got)
 		}
-		h, err := OpenHistory(s.Dir)
+		h, err := history.OpenReader(s.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,6 +144,7 @@ func TestRotate(t *testing.T) {
 // TestCounterIsCertified: every hour the chip's counter stands in the history,
 // certified over its head; a chip that fails holds up nothing.
 func TestCounterIsCertified(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := usedSite(t.TempDir())
 		fail := false
@@ -158,18 +159,14 @@ func TestCounterIsCertified(t *testing.T) {
 		runFor(t, s, 130*time.Minute)
 		fail = true
 		runFor(t, s, 70*time.Minute)
-		l, _, err := openLedger(vfs.OS(), &s, nil)
+		h, err := history.OpenReader(s.Dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.close()
+		defer h.Close()
 		var roots []evidence.Hash
-		for n := range l.log.Next() {
-			rec, err := l.log.Read(n, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			d, err := evidence.ParseDelivery(rec)
+		for n := range h.Next() {
+			d, err := h.Leaf(n)
 			if err != nil {
 				t.Fatal(err)
 			}

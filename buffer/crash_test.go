@@ -276,6 +276,7 @@ func plain(f vfs.FS) vfs.FS { return f }
 var histories = flag.Int("histories", 3, "random histories per crash and fault test")
 
 func TestEveryCrashState(t *testing.T) {
+	t.Parallel()
 	states, fault := crashStates(plain, *histories, 2)
 	if fault != nil {
 		t.Fatal(fault)
@@ -374,6 +375,7 @@ func TestCrashStatesCatchMutants(t *testing.T) {
 // Every operation fails once, or for good from then on, in every way a disk
 // fails; the log says so, loses nothing it had acknowledged, and goes on.
 func TestEveryOperationFails(t *testing.T) {
+	t.Parallel()
 	if fault := everyOperationFails(plain, max(1, *histories/3)); fault != nil {
 		t.Fatal(fault)
 	}

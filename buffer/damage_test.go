@@ -91,6 +91,7 @@ func readable(t testing.TB, l *Log, lo, hi uint64) (damaged []uint64) {
 // Each byte of a small log is turned over. No record but the one it belongs to
 // may suffer, and the fault may not go unseen.
 func TestEveryByteFlipped(t *testing.T) {
+	t.Parallel()
 	const end = 14
 	good := small(t, end)
 	for _, name := range append(segmentFiles(t, good), stateName) {

@@ -2,9 +2,17 @@
 
 package configs
 
+import (
+	"fmt"
+	"os"
+)
+
 // Where things are when nobody says otherwise.
 const (
 	Installed        = "/etc/tallystick" // the site file
 	DefaultDirectory = "/var/lib/tallystick"
 	DefaultWatchDir  = "/var/lib/tally-lender"
 )
+
+// thisUser is who runs this program, for messages.
+func thisUser() string { return fmt.Sprintf("user %d", os.Getuid()) }

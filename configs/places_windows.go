@@ -6,3 +6,6 @@ const (
 	DefaultDirectory = `C:\ProgramData\Tallystick\history`
 	DefaultWatchDir  = `C:\ProgramData\Tally-lender`
 )
+
+// thisUser is who runs this program, for messages.
+func thisUser() string { return "this user" }

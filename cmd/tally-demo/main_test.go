@@ -12,14 +12,14 @@ import (
 // people's show stays off stdout.
 func TestResultLine(t *testing.T) {
 	if testing.Short() {
-		t.Skip("plays for twelve seconds")
+		t.Skip("plays for eight seconds")
 	}
 	t.Parallel()
 	for name, c := range map[string]struct {
 		args   []string
 		tamper bool
 	}{
-		"with tampering": {[]string{"--for", "12s", "--json"}, true},
+		"with tampering": {[]string{"--for", "8s", "--json"}, true},
 		"without":        {[]string{"--for", "5s", "--no-tamper", "--json"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,7 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/desk"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/configs"
@@ -225,7 +226,7 @@ func newest(dir, lender string) (c *record.Consent, err error) {
 		return nil, err
 	}
 	c = s.Consent
-	waiting, err := agent.Pending(dir)
+	waiting, err := desk.Pending(dir)
 	for _, q := range waiting {
 		if q.Type != evidence.ConsentLeaf || q.Record.For != lender {
 			continue
@@ -239,16 +240,16 @@ func newest(dir, lender string) (c *record.Consent, err error) {
 
 // standing reads how things stand with a lender; without a history there is
 // nothing yet.
-func standing(dir, lender string) (s agent.Standing, err error) {
-	h, err := agent.OpenHistory(dir)
-	if errors.Is(err, agent.ErrNoHistory) || errors.Is(err, fs.ErrNotExist) {
+func standing(dir, lender string) (s desk.Standing, err error) {
+	h, err := history.OpenReader(dir)
+	if errors.Is(err, history.ErrNone) || errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
 	if err != nil {
 		return s, &historyError{Dir: dir, Err: err, Reading: true}
 	}
 	defer h.Close()
-	if s, err = h.Standing(lender); err != nil {
+	if s, err = desk.StandingIn(dir, h, lender); err != nil {
 		return s, &historyError{Dir: dir, Err: err, Reading: true}
 	}
 	return s, nil
@@ -286,7 +287,7 @@ func newConsentShowCommand(a *app) *cobra.Command {
 					fmt.Fprint(out, words.Terms(t, s.Consent.Header.Language))
 				}
 			}
-			waiting, err := agent.Pending(dir)
+			waiting, err := desk.Pending(dir)
 			for _, q := range waiting {
 				fmt.Fprintf(out, "%s: waits to be recorded: %s\n", q.Record.For, words.Record(q.Type, &q.Record, time.Time{}))
 			}
@@ -296,7 +297,7 @@ func newConsentShowCommand(a *app) *cobra.Command {
 }
 
 // noConsent says what it means that there is no record for a lender.
-func noConsent(l *configs.Lender, s agent.Standing) string {
+func noConsent(l *configs.Lender, s desk.Standing) string {
 	switch {
 	case s.Lost:
 		return "what was consented to is no longer on this box; nothing is sent until there is a new consent"
@@ -331,11 +332,11 @@ func logTo(log *slog.Logger) func(text, do string) {
 // leave has a record become a leaf and says what became of it.
 func (a *app) leave(ctx context.Context, site *configs.Site, t evidence.LeafType, lender string, content any) error {
 	dir := site.Buffer.Directory
-	name, err := agent.Leave(dir, t, lender, content)
+	name, err := desk.Leave(dir, t, lender, content)
 	if err != nil {
 		return &historyError{Dir: dir, Err: err}
 	}
-	if !agent.Running(dir) {
+	if !history.Running(dir) {
 		fmt.Fprintf(a.stderr, "kept in %s; the agent does not run, it is recorded when it starts next, before anything is sent\n", name)
 		return nil
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/desk"
 	"github.com/tallystick/tallystick/cmd/internal/words"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
@@ -70,7 +70,7 @@ func TestEnrol(t *testing.T) {
 			t.Errorf("%q is missing in:\n%s", want, out.String())
 		}
 	}
-	rs, err := agent.Pending(filepath.Join(dir, "box"))
+	rs, err := desk.Pending(filepath.Join(dir, "box"))
 	if err != nil || len(rs) != 1 || rs[0].Type != evidence.CommissioningLeaf || rs[0].Record.For != "bank-a" {
 		t.Errorf("left: %+v, %v", rs, err)
 	}
@@ -104,7 +104,7 @@ func TestDeclare(t *testing.T) {
 	if exit, said := declare("meter-exchange", "--from", "2030-02-01T08:00", "--reason", "verification due", "--meter", "press-1", "--old", "12345.67", "--new", "0.00"); exit != 0 || !strings.Contains(said, "press-1: 12345.67 -> 0.00") {
 		t.Errorf("exit %d, %s", exit, said)
 	}
-	rs, err := agent.Pending(filepath.Join(dir, "box"))
+	rs, err := desk.Pending(filepath.Join(dir, "box"))
 	if err != nil || len(rs) != 1 {
 		t.Fatalf("%+v, %v", rs, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
@@ -51,16 +52,16 @@ func explain(err error) *cli.Error {
 		format  *canon.FormatError
 		key     *keyfile.Error
 		other   *assembly.KeyError
-		history *historyError
-		gone    *agent.HistoryGone
+		opening *historyError
+		gone    *history.Gone
 		lacks   *agent.Unconfirmed
 		same    *assembly.SamePlace
 		link    *os.LinkError
 		path    *fs.PathError
 	)
 	dir, reading := "the history's directory", false
-	if errors.As(err, &history) {
-		dir, reading = history.Dir, history.Reading
+	if errors.As(err, &opening) {
+		dir, reading = opening.Dir, opening.Reading
 	}
 	switch {
 	case errors.As(err, &gone):
@@ -87,7 +88,7 @@ func explain(err error) *cli.Error {
 	case vfs.NoSpace(err), errors.Is(err, syscall.EFBIG): // EFBIG: the limit of a process or of FAT
 		e.Code, e.Text = "E-404", fmt.Sprintf("no space for the history in %s: %s", dir, text)
 		e.Hint = fmt.Sprintf("free space there (df -h %s), or lower buffer: quota: in the site file, then start again; readings since the last flush are lost, and the next start says so under signature", dir)
-	case errors.Is(err, agent.ErrNoHistory):
+	case errors.Is(err, history.ErrNone):
 		e.Code, e.Hint = "E-406", "start the agent first: tallystick run"
 	case errors.As(err, &damaged), errors.As(err, &format), errors.Is(err, evidence.ErrSignature):
 		e.Code, e.Exit = "E-407", cli.NotVerified
@@ -102,7 +103,7 @@ func explain(err error) *cli.Error {
 		}
 		e.Text = fmt.Sprintf("the history in %s cannot go on: %s", dir, e.Text)
 		e.Hint = newHistory(dir)
-	case errors.Is(err, agent.ErrRolledBack):
+	case errors.Is(err, history.ErrRolledBack):
 		e.Code, e.Exit, e.Hint = "E-414", cli.NotVerified, newHistory(dir)
 	case errors.As(err, &key):
 		e.Code, e.Exit, e.Hint = "E-501", cli.Usage, key.Fix
@@ -114,13 +115,13 @@ func explain(err error) *cli.Error {
 		e.Hint = fmt.Sprintf("put this box's own key file back from your backup. Without it this history cannot go on: move %s and %s to a safe place and start with tallystick run --declare-loss; a new history begins, and each lender must be given its key",
 			filepath.Join(other.Dir, "sealed"), filepath.Join(other.Dir, "open"))
 	case errors.As(err, &path) && errors.Is(err, fs.ErrPermission):
-		e.Code, e.Text = "E-408", fmt.Sprintf("%s %s: user %d may not", path.Op, path.Path, os.Getuid())
+		e.Code, e.Text = "E-408", fmt.Sprintf("%s %s: %s may not", path.Op, path.Path, thisUser())
 		e.Hint = "run as root or as the service's user, or name another directory in the site file (buffer: directory:)"
 	case errors.As(err, &path):
 		e.Code, e.Hint = "E-412", "see what is there: ls -ld "+path.Path
 	case errors.As(err, &link):
 		e.Code, e.Hint = "E-412", "see what is there: ls -ld "+link.New
-	case history != nil:
+	case opening != nil:
 		e.Code, e.Hint = "E-412", "see what is there: ls -l "+dir
 	default:
 		return nil

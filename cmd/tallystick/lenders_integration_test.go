@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/drivers/sim"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
@@ -85,7 +85,7 @@ func (b *box) key() string {
 func (b *box) log() (id evidence.LogID) {
 	b.t.Helper()
 	eventually(b.t, 10*time.Second, "the box has begun a history", func() bool {
-		h, err := agent.OpenHistory(b.history())
+		h, err := history.OpenReader(b.history())
 		if err != nil {
 			return false
 		}

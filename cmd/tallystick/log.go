@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/configs"
@@ -23,12 +23,12 @@ func newLogCommand(a *app) *cobra.Command {
 
 // withHistory opens the history of the site for f, to be read; an agent may run
 // on it.
-func (a *app) withHistory(f func(*configs.Site, *agent.History) error) error {
+func (a *app) withHistory(f func(*configs.Site, *history.Reader) error) error {
 	site, err := a.load()
 	if err != nil {
 		return err
 	}
-	h, err := agent.OpenHistory(site.Buffer.Directory)
+	h, err := history.OpenReader(site.Buffer.Directory)
 	if err != nil {
 		return &historyError{Dir: site.Buffer.Directory, Err: err, Reading: true}
 	}
@@ -37,7 +37,7 @@ func (a *app) withHistory(f func(*configs.Site, *agent.History) error) error {
 }
 
 // stretch is what the history has of leaves from to to.
-func stretch(h *agent.History, from, to uint64) (lo, hi uint64, err error) {
+func stretch(h *history.Reader, from, to uint64) (lo, hi uint64, err error) {
 	if from > to {
 		return 0, 0, cli.UsageError("--from %d is after --to %d", from, to)
 	}
@@ -73,7 +73,7 @@ does.
 			if lender != "" && rawFrames {
 				return cli.UsageError("--lender and --raw-frames: choose one; a lender whose share: names raw-frames gets them with --lender")
 			}
-			return a.withHistory(func(site *configs.Site, h *agent.History) error {
+			return a.withHistory(func(site *configs.Site, h *history.Reader) error {
 				lo, hi, err := stretch(h, from, to)
 				if err != nil {
 					return err
@@ -120,7 +120,7 @@ does.
 	return c
 }
 
-func held(h *agent.History) string {
+func held(h *history.Reader) string {
 	if h.Next() == h.First() {
 		return "none"
 	}

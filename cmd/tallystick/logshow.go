@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/cmd/internal/outcome"
@@ -34,7 +34,7 @@ leaf. It may run while the agent does.
 			if cmd.Flags().Changed("leaf") {
 				list.Leaf, from, to = &leaf, leaf, leaf
 			}
-			return a.withHistory(func(site *configs.Site, h *agent.History) error {
+			return a.withHistory(func(site *configs.Site, h *history.Reader) error {
 				lo, hi, err := stretch(h, from, to)
 				if err != nil {
 					return err
@@ -70,7 +70,7 @@ lenders of the site file. It may run while the agent does.
 ` + cli.ExitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withHistory(func(site *configs.Site, h *agent.History) error {
+			return a.withHistory(func(site *configs.Site, h *history.Reader) error {
 				lo, hi, err := stretch(h, 0, math.MaxUint64)
 				if err != nil {
 					return err
@@ -102,7 +102,7 @@ lenders of the site file. It may run while the agent does.
 
 // checkHistory verifies leaves lo to hi with the history's own key and gives each
 // result to add; after an error of add nothing more is looked at.
-func checkHistory(site *configs.Site, h *agent.History, lo, hi uint64, add func(verify.Result) error) (sum verify.Summary, err error) {
+func checkHistory(site *configs.Site, h *history.Reader, lo, hi uint64, add func(verify.Result) error) (sum verify.Summary, err error) {
 	policy := verify.Policy{Pinned: []evidence.PublicKey{h.PublicKey()}}
 	var who verify.Believed
 	for i := range site.Lenders {
@@ -139,7 +139,7 @@ func checkHistory(site *configs.Site, h *agent.History, lo, hi uint64, add func(
 }
 
 // stored has f read leaves lo to hi as a bundle with everything in it.
-func stored(site *configs.Site, h *agent.History, lo, hi uint64, f func(io.Reader) error) error {
+func stored(site *configs.Site, h *history.Reader, lo, hi uint64, f func(io.Reader) error) error {
 	r, w := io.Pipe()
 	defer r.Close() // the export ends with its reader
 	go func() {

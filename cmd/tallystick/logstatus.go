@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/configs"
@@ -29,7 +29,7 @@ while the agent does.
 ` + cli.ExitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withHistory(func(site *configs.Site, h *agent.History) error {
+			return a.withHistory(func(site *configs.Site, h *history.Reader) error {
 				s, err := statusOf(site, h)
 				if err != nil {
 					return &historyError{Dir: site.Buffer.Directory, Err: err, Reading: true}
@@ -71,7 +71,7 @@ type lenderStatus struct {
 // three days of windows of a minute.
 const receiptsWithin = 5000
 
-func statusOf(site *configs.Site, h *agent.History) (logStatus, error) {
+func statusOf(site *configs.Site, h *history.Reader) (logStatus, error) {
 	s := logStatus{Log: h.LogID().String(), First: h.First(), Newest: h.Next() - 1, Lenders: []lenderStatus{}}
 	newest, err := h.Leaf(s.Newest)
 	if err != nil {
@@ -104,7 +104,7 @@ func statusOf(site *configs.Site, h *agent.History) (logStatus, error) {
 }
 
 // newestReceipts is when each lender signed the newest receipt recorded.
-func newestReceipts(site *configs.Site, h *agent.History) (map[string]*time.Time, error) {
+func newestReceipts(site *configs.Site, h *history.Reader) (map[string]*time.Time, error) {
 	keys, found := map[string]evidence.PublicKey{}, map[string]*time.Time{}
 	for i := range site.Lenders {
 		key, err := assembly.LenderKey(&site.Lenders[i])

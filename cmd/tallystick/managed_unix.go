@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 
@@ -16,3 +17,6 @@ func managed(do func(ctx context.Context, stderr io.Writer) int) int {
 	defer stop()
 	return do(ctx, os.Stderr)
 }
+
+// thisUser is who runs this program, for messages.
+func thisUser() string { return fmt.Sprintf("user %d", os.Getuid()) }

@@ -90,3 +90,6 @@ func (e events) Write(lines []byte) (int, error) {
 	}
 	return len(lines), nil
 }
+
+// thisUser is who runs this program, for messages.
+func thisUser() string { return "this user" }

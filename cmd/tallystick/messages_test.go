@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/configs"
@@ -212,7 +213,7 @@ func TestExplain(t *testing.T) {
 			"E-404 no space for the history in /box: write /box/sealed/1.log: file too large"},
 		{&historyError{Dir: "/box", Err: &fs.PathError{Op: "write", Path: "/usb/x.tally", Err: syscall.ENOSPC}, Reading: true}, cli.Environment,
 			"E-404 write /usb/x.tally: no space left on device"},
-		{&historyError{Dir: "/box", Err: fmt.Errorf("/box %w", agent.ErrNoHistory)}, cli.Environment,
+		{&historyError{Dir: "/box", Err: fmt.Errorf("/box %w", history.ErrNone)}, cli.Environment,
 			"E-406 /box holds no history yet: the agent has never run there"},
 		{&historyError{Dir: "/box", Err: &canon.FormatError{Where: "leaf 3", Why: "root differs"}}, cli.NotVerified,
 			"E-407 the history in /box cannot go on: " + (&canon.FormatError{Where: "leaf 3", Why: "root differs"}).Error()},

@@ -21,7 +21,7 @@ func TestScanBehindASerialServer(t *testing.T) {
 	t.Parallel()
 	address, _ := meters(t, sim.RTUOverTCP, "127.0.0.1:0", 2)
 	var out, errs bytes.Buffer
-	code := run(t.Context(), []string{"scan", "--tcp", address, "--last", "3"}, &out, &errs)
+	code := run(t.Context(), []string{"scan", "--tcp", address, "--last", "2"}, &out, &errs)
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, errs.String())
 	}

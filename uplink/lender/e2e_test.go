@@ -3,6 +3,7 @@ package lender
 import (
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -222,9 +223,11 @@ func startBroker(t *testing.T, h *lossy) string {
 	return "mqtt://" + l.Address()
 }
 
+var backlog = flag.Int("backlog", 1000, "leaves that TestBacklogThroughALossyBroker ships")
+
 func TestBacklogThroughALossyBroker(t *testing.T) {
 	h := &lossy{every: 199}
-	broker, dir, s := startBroker(t, h), t.TempDir(), evidencetest.NewStream(t, 1, 5000)
+	broker, dir, s := startBroker(t, h), t.TempDir(), evidencetest.NewStream(t, 1, *backlog)
 	l, y := lenderAt(t, broker, dir)
 	stopLender := background(t, l.Run)
 	<-y.connected

@@ -16,6 +16,7 @@ import (
 // cuts every delivery at every length: never verified, never a panic, never a
 // step forward.
 func TestEveryByteMatters(t *testing.T) {
+	t.Parallel()
 	s := evidencetest.NewStream(t, 1, 30)
 	v := follow(t, s.Meta)
 	for n, d := range s.Deliveries {
@@ -46,6 +47,7 @@ func TestEveryByteMatters(t *testing.T) {
 
 // TestEveryOrderMatters moves, drops and doubles every delivery of a stream.
 func TestEveryOrderMatters(t *testing.T) {
+	t.Parallel()
 	s := evidencetest.NewStream(t, 1, 30)
 	worst := func(deliveries [][]byte) Verdict {
 		v, sum := follow(t, s.Meta), Verified
@@ -198,6 +200,7 @@ func TestBundleGaps(t *testing.T) {
 // TestBundleEveryByte flips every byte of a file and cuts it in many places: it
 // is never verified, and never an I/O error.
 func TestBundleEveryByte(t *testing.T) {
+	t.Parallel()
 	s := evidencetest.NewStream(t, 1, 1)
 	file := archive(t, s, 0, uint64(len(s.Deliveries)-1), nil)
 	policy := trusting(s)

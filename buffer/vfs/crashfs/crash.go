@@ -39,10 +39,10 @@ func (c dataChange) copyTo(data []byte, lo, hi int64) []byte {
 }
 
 func resize(data []byte, n int64) []byte {
-	if n <= int64(len(data)) {
+	if n < int64(len(data)) {
 		return data[:n:n]
 	}
-	return append(data[:len(data):len(data)], make([]byte, n-int64(len(data)))...)
+	return append(data, make([]byte, n-int64(len(data)))...)
 }
 
 // Mode is a rule for what survives a crash.

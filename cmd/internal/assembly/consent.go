@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/desk"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -17,11 +17,11 @@ type allowance struct {
 	share                []evidence.Channel
 	from, until, expires time.Time // of the site file; zero: none
 	required             bool
-	standing             func() agent.Standing
+	standing             func() desk.Standing
 	now                  func() time.Time
 }
 
-func newAllowance(l *configs.Lender, zone *time.Location, standing func() agent.Standing) *allowance {
+func newAllowance(l *configs.Lender, zone *time.Location, standing func() desk.Standing) *allowance {
 	return &allowance{
 		share: Channels(l.Share), from: l.From.Begin(zone), until: l.Until.End(zone), expires: l.Expires.End(zone),
 		required: l.Consent == configs.Required, standing: standing, now: time.Now,

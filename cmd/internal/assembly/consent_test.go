@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/desk"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
@@ -30,31 +30,31 @@ func TestAllowance(t *testing.T) {
 	const most = math.MaxUint64
 	for name, c := range map[string]struct {
 		lender   configs.Lender
-		standing agent.Standing
+		standing desk.Standing
 		now      time.Duration // since Start
 		at       time.Duration
 		want     []evidence.Channel
 		lo, hi   uint64
 	}{
-		"the site file alone":            {l, agent.Standing{}, day, day, all, 0, most},
-		"no record, and one is required": {required, agent.Standing{}, day, day, all, 0, 0},
-		"records were lost":              {l, agent.Standing{Lost: true}, day, day, all, 0, 0},
-		"granted":                        {l, agent.Standing{Consent: &grant, Leaf: 9, Since: 9}, day, day, both, 0, most},
-		"granted, required":              {required, agent.Standing{Consent: &grant, Leaf: 9, Since: 9}, day, day, both, 9, most},
-		"granted anew":                   {l, agent.Standing{Consent: &grant, Leaf: 12, Since: 9, Renewed: true}, day, day, both, 9, most},
-		"its history":                    {l, agent.Standing{Consent: &grant}, day, -day, both, 0, most},
-		"before its history":             {l, agent.Standing{Consent: &grant}, day, -day - 1e6, nil, 0, most},
-		"the last millisecond":           {l, agent.Standing{Consent: &grant}, 365*day - 1e6, 365*day - 1e6, both, 0, most},
-		"its time is over":               {l, agent.Standing{Consent: &grant}, 365 * day, 365 * day, nil, 0, 0},
-		"withdrawn":                      {l, agent.Standing{Consent: &withdrawal, Leaf: 20}, day, day, nil, 0, 21},
-		"withdrawn, required":            {required, agent.Standing{Consent: &withdrawal, Leaf: 20, Since: 9}, day, day, nil, 9, 21},
-		"before the site file's from":    {dated, agent.Standing{}, day, day, nil, 0, most},
-		"from":                           {dated, agent.Standing{}, 3 * day, 2 * day, all, 0, most},
-		"on the last day":                {dated, agent.Standing{}, 9 * day, 10*day - 1e6, all, 0, most},
-		"after the site file's until":    {dated, agent.Standing{}, 10 * day, 10 * day, nil, 0, most},
-		"expired":                        {dated, agent.Standing{Consent: &grant, Since: 3}, 20 * day, 5 * day, both, 0, 0},
+		"the site file alone":            {l, desk.Standing{}, day, day, all, 0, most},
+		"no record, and one is required": {required, desk.Standing{}, day, day, all, 0, 0},
+		"records were lost":              {l, desk.Standing{Lost: true}, day, day, all, 0, 0},
+		"granted":                        {l, desk.Standing{Consent: &grant, Leaf: 9, Since: 9}, day, day, both, 0, most},
+		"granted, required":              {required, desk.Standing{Consent: &grant, Leaf: 9, Since: 9}, day, day, both, 9, most},
+		"granted anew":                   {l, desk.Standing{Consent: &grant, Leaf: 12, Since: 9, Renewed: true}, day, day, both, 9, most},
+		"its history":                    {l, desk.Standing{Consent: &grant}, day, -day, both, 0, most},
+		"before its history":             {l, desk.Standing{Consent: &grant}, day, -day - 1e6, nil, 0, most},
+		"the last millisecond":           {l, desk.Standing{Consent: &grant}, 365*day - 1e6, 365*day - 1e6, both, 0, most},
+		"its time is over":               {l, desk.Standing{Consent: &grant}, 365 * day, 365 * day, nil, 0, 0},
+		"withdrawn":                      {l, desk.Standing{Consent: &withdrawal, Leaf: 20}, day, day, nil, 0, 21},
+		"withdrawn, required":            {required, desk.Standing{Consent: &withdrawal, Leaf: 20, Since: 9}, day, day, nil, 9, 21},
+		"before the site file's from":    {dated, desk.Standing{}, day, day, nil, 0, most},
+		"from":                           {dated, desk.Standing{}, 3 * day, 2 * day, all, 0, most},
+		"on the last day":                {dated, desk.Standing{}, 9 * day, 10*day - 1e6, all, 0, most},
+		"after the site file's until":    {dated, desk.Standing{}, 10 * day, 10 * day, nil, 0, most},
+		"expired":                        {dated, desk.Standing{Consent: &grant, Since: 3}, 20 * day, 5 * day, both, 0, 0},
 	} {
-		a := newAllowance(&c.lender, time.UTC, func() agent.Standing { return c.standing })
+		a := newAllowance(&c.lender, time.UTC, func() desk.Standing { return c.standing })
 		a.now = func() time.Time { return begin.Add(c.now) }
 		if got := a.grants(begin.Add(c.at).UnixMilli()); !slices.Equal(got, c.want) {
 			t.Errorf("%s: channels %v, want %v", name, got, c.want)

@@ -21,6 +21,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
@@ -112,7 +113,7 @@ window: 2s
 			live.Times = func(n uint64) (time.Time, time.Time) { return times.Of(n) }
 			graded(t, "archive", archived, live, c.want)
 
-			h, err := agent.OpenHistory(s.Dir)
+			h, err := history.OpenReader(s.Dir)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/agent/identity"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/custody"
@@ -169,7 +170,7 @@ func blameKey(site *configs.Site, k *Keys, err error) error {
 // signedWith is the key in force in the history in dir, none when there is no
 // history that can be read.
 func signedWith(dir string) evidence.PublicKey {
-	h, err := agent.OpenHistory(dir)
+	h, err := history.OpenReader(dir)
 	if err != nil {
 		return evidence.PublicKey{}
 	}
@@ -180,7 +181,7 @@ func signedWith(dir string) evidence.PublicKey {
 // Pinned is the key lenders pin and the log it opened: of the history, or before
 // there is one the key that will open it.
 func Pinned(site *configs.Site, keys *Keys) (evidence.PublicKey, evidence.LogID) {
-	h, err := agent.OpenHistory(site.Buffer.Directory)
+	h, err := history.OpenReader(site.Buffer.Directory)
 	if err != nil {
 		return keys.Public(), evidence.LogID{}
 	}

@@ -3,7 +3,8 @@ package assembly
 import (
 	"fmt"
 
-	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/desk"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
@@ -18,16 +19,16 @@ type Disclosure struct {
 }
 
 // Disclose says what of leaves lo to hi a lender of the site may have.
-func Disclose(site *configs.Site, l *configs.Lender, h *agent.History, lo, hi uint64) (Disclosure, error) {
+func Disclose(site *configs.Site, l *configs.Lender, h *history.Reader, lo, hi uint64) (Disclosure, error) {
 	zone, err := site.Timezone.Location()
 	if err != nil {
 		return Disclosure{}, err
 	}
-	standing, err := h.Standing(string(l.Name))
+	standing, err := desk.StandingIn(site.Buffer.Directory, h, string(l.Name))
 	if err != nil {
 		return Disclosure{}, err
 	}
-	may := newAllowance(l, zone, func() agent.Standing { return standing })
+	may := newAllowance(l, zone, func() desk.Standing { return standing })
 	d := Disclosure{Lo: lo, Hi: hi, Keep: func(at int64) func(evidence.RawBlock) bool {
 		return record.Granted(string(l.Name), may.grants(at))
 	}}

@@ -10,6 +10,7 @@ import (
 	"github.com/transparency-dev/merkle"
 
 	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/witness"
 	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
@@ -27,7 +28,7 @@ func newNotary(log evidence.LogID, suite evidence.Suite, key ed25519.PrivateKey,
 		return nil, err
 	}
 	n.sign = func(c checkpoint.Checkpoint) ([]byte, error) { return checkpoint.Sign(c, signer) }
-	run := func(ctx context.Context, head evidence.Anchor, suite evidence.Suite, source *agent.Source) (agent.Cosigned, error) {
+	run := func(ctx context.Context, head evidence.Anchor, suite evidence.Suite, source *history.Source) (agent.Cosigned, error) {
 		return n.notarize(ctx, head, suite, source)
 	}
 	if path == "" {
@@ -58,7 +59,7 @@ type notary struct {
 	sizes     map[string]uint64 // newest checkpoint each witness is known to have, by its name
 }
 
-// leaves is what a notary reads of the history (agent.Source).
+// leaves is what a notary reads of the history (history.Source).
 type leaves interface {
 	Anchor(n uint64) (evidence.Anchor, error)
 	Read(n uint64, dst []byte) ([]byte, error)

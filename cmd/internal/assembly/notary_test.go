@@ -16,12 +16,12 @@ import (
 	"github.com/tallystick/tallystick/uplink/witness/checkpoint"
 )
 
-// history is a stream as a notary reads it.
-type history struct{ *evidencetest.Stream }
+// stored is a stream as a notary reads it.
+type stored struct{ *evidencetest.Stream }
 
-func (h history) Read(n uint64, dst []byte) ([]byte, error) { return h.Deliveries[n], nil }
+func (h stored) Read(n uint64, dst []byte) ([]byte, error) { return h.Deliveries[n], nil }
 
-func (h history) Anchor(n uint64) (a evidence.Anchor, err error) {
+func (h stored) Anchor(n uint64) (a evidence.Anchor, err error) {
 	for _, b := range h.Deliveries[:n] {
 		d, err := evidence.ParseDelivery(b)
 		if err != nil {
@@ -36,7 +36,7 @@ func (h history) Anchor(n uint64) (a evidence.Anchor, err error) {
 // forgotten what the witness knows, in each hash there is.
 func TestNotary(t *testing.T) {
 	for _, suite := range []evidence.Suite{evidence.SuiteEd25519, evidence.SuiteSM2} {
-		s := history{evidencetest.NewStreamOf(t, evidencetest.SuiteSigner(suite, 1), nil, 3)}
+		s := stored{evidencetest.NewStreamOf(t, evidencetest.SuiteSigner(suite, 1), nil, 3)}
 		log := s.Writer.LogID()
 		key, vkey, err := checkpoint.LogKey(checkpoint.Origin(log), evidencetest.Key(20))
 		if err != nil {
@@ -91,7 +91,7 @@ func TestNotary(t *testing.T) {
 		show(3)
 		show(0)
 		// A box whose history is another one now is not cosigned, and hears it.
-		other := history{evidencetest.NewStreamOf(t, evidencetest.SuiteSigner(suite, 1), nil, 1)}
+		other := stored{evidencetest.NewStreamOf(t, evidencetest.SuiteSigner(suite, 1), nil, 1)}
 		for k := range 12 {
 			d, err := other.Writer.Window(evidencetest.Event(k+1, evidencetest.SmallMS), evidencetest.SmallWindow(k+40), nil)
 			other.Add(t, d, err)

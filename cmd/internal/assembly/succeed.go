@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
@@ -48,12 +49,12 @@ func Succeed(old, next *configs.Site, o Options) (heir evidence.PublicKey, err e
 // continues reports whether the history of next is there, and says that it goes on
 // from that of old.
 func continues(next, old *configs.Site) (bool, error) {
-	h, err := agent.OpenHistory(next.Buffer.Directory)
+	h, err := history.OpenReader(next.Buffer.Directory)
 	if err != nil {
 		return false, nil // to be begun; what is in the way shows then
 	}
 	defer h.Close()
-	was, err := agent.OpenHistory(old.Buffer.Directory)
+	was, err := history.OpenReader(old.Buffer.Directory)
 	if err != nil {
 		return false, err
 	}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tallystick/tallystick/agent"
+	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
@@ -143,7 +143,7 @@ func record(t testing.TB, site *configs.Site, d time.Duration, rawFrames bool) [
 	if err := a.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	h, err := agent.OpenHistory(site.Buffer.Directory)
+	h, err := history.OpenReader(site.Buffer.Directory)
 	if err != nil {
 		t.Fatal(err)
 	}

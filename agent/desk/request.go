@@ -1,4 +1,7 @@
-package agent
+// Package desk holds what comes in from outside for the history until it is a leaf,
+// and what follows from it: what lenders say (Lenders), what people decide on the
+// box (Leave, Requests), and how the factory stands to a lender (Consents).
+package desk
 
 import (
 	"crypto/sha256"
@@ -7,9 +10,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -155,77 +158,101 @@ func readRequest(fsys vfs.FS, name string) ([]byte, error) {
 	return io.ReadAll(io.NewSectionReader(f, 0, 1+evidence.MaxRecord+1))
 }
 
-// requests seals what people left. A file goes only when its leaf is durable; what
-// a crash in between leaves behind is recognised and not sealed again.
-func (s *sealer) requests() error {
-	fsys, desk := s.led.fsys, filepath.Join(s.led.dir, requestsDir)
-	names, err := requests(fsys, desk)
+// Requests is what people left in one directory, for the agent that runs there.
+type Requests struct {
+	fsys     vfs.FS
+	dir      string // of their files
+	consents *Consents
+	log      *slog.Logger
+	refused  map[string]bool // files that could not be read, by name
+	begun    bool            // Seal was called before
+}
+
+// NewRequests is what people left in dir. consents is told of what becomes a leaf.
+func NewRequests(fsys vfs.FS, dir string, consents *Consents, log *slog.Logger) *Requests {
+	return &Requests{fsys: fsys, dir: filepath.Join(dir, requestsDir), consents: consents, log: log, refused: map[string]bool{}}
+}
+
+// History is what requests become leaves of.
+type History interface {
+	Next() uint64 // the index of the next leaf
+	RecordBody(t evidence.LeafType, body []byte) error
+}
+
+// Seal has what people left become leaves of h. A file goes only when its leaf is
+// durable; what a crash in between leaves behind is recognised and not sealed again.
+// An error is the history's.
+func (r *Requests) Seal(h History) error {
+	if err := r.begin(h); err != nil {
+		return err
+	}
+	names, err := requests(r.fsys, r.dir)
 	if err != nil {
-		s.log.Warn("what was decided on this box cannot be read; it is tried again", "err", err)
+		r.log.Warn("what was decided on this box cannot be read; it is tried again", "err", err)
 		return nil
 	}
 	gone := len(names) > 0 && len(names) <= requestsAtOnce
 	for _, name := range names[:min(len(names), requestsAtOnce)] {
-		removed, err := s.request(filepath.Join(desk, name))
+		removed, err := r.seal(h, filepath.Join(r.dir, name))
 		if err != nil {
 			return err
 		}
 		gone = gone && removed
 	}
-	if gone && fsys.SyncDir(desk) == nil {
-		s.led.consents.forget()
+	if gone && r.fsys.SyncDir(r.dir) == nil {
+		r.consents.forget()
 	}
 	return nil
 }
 
-// request seals the request in the file of that name and reports whether the file
-// is gone. An error is the log's.
-func (s *sealer) request(name string) (gone bool, err error) {
-	fsys, led := s.led.fsys, s.led
-	b, err := readRequest(fsys, name)
+// begin states, once, what stands in a log that was put away.
+func (r *Requests) begin(h History) error {
+	if r.begun {
+		return nil
+	}
+	r.begun = true
+	if err := r.consents.carry(h); err != nil || r.consents.stored {
+		return err
+	}
+	if err := r.consents.save(h.Next()); err != nil {
+		r.log.Warn("the consents could not be stored; the next start reads them from the history", "err", err)
+	}
+	return nil
+}
+
+// seal seals the request in the file of that name and reports whether the file
+// is gone.
+func (r *Requests) seal(h History, name string) (gone bool, err error) {
+	b, err := readRequest(r.fsys, name)
 	if err != nil {
-		if !s.refused[name] {
-			s.log.Warn("what was decided on this box cannot be read; it is tried again", "err", err)
-			s.refused[name] = true
+		if !r.refused[name] {
+			r.log.Warn("what was decided on this box cannot be read; it is tried again", "err", err)
+			r.refused[name] = true
 		}
 		return false, nil
 	}
 	q, err := parseRequest(b)
 	if err != nil {
-		s.log.Warn("what was left on this box for the history is refused", "file", name+refusedSuffix, "err", err)
-		if err := fsys.Rename(name, name+refusedSuffix); err != nil {
-			s.log.Warn("it cannot be put aside", "err", err)
+		r.log.Warn("what was left on this box for the history is refused", "file", name+refusedSuffix, "err", err)
+		if err := r.fsys.Rename(name, name+refusedSuffix); err != nil {
+			r.log.Warn("it cannot be put aside", "err", err)
 			return false, nil
 		}
 		return true, nil
 	}
-	if !led.consents.has(q.digest()) {
-		n := led.writer.N()
-		if err := led.consents.record(n, q, func() error { return led.recordBody(q.Type, q.Record.Body) }); err != nil {
+	if !r.consents.has(q.digest()) {
+		n := h.Next()
+		if err := r.consents.record(n, q, func() error { return h.RecordBody(q.Type, q.Record.Body) }); err != nil {
 			return false, err
 		}
-		s.log.Info("recorded", "what", q.Type.String(), "leaf", n)
+		r.log.Info("recorded", "what", q.Type.String(), "leaf", n)
 	}
-	if err := led.consents.save(led.log.Next()); err != nil {
-		s.log.Warn("the consents could not be stored; the next start reads them from the history", "err", err)
+	if err := r.consents.save(h.Next()); err != nil {
+		r.log.Warn("the consents could not be stored; the next start reads them from the history", "err", err)
 	}
-	if err := fsys.Remove(name); err != nil {
-		s.log.Warn("what is recorded already cannot be removed", "err", err)
+	if err := r.fsys.Remove(name); err != nil {
+		r.log.Warn("what is recorded already cannot be removed", "err", err)
 		return false, nil
 	}
 	return true, nil
-}
-
-// Running reports whether a process that once took dir for its own still lives;
-// it may be another one with the same number.
-func Running(dir string) bool {
-	text, err := os.ReadFile(filepath.Join(dir, sealedDir, "lock"))
-	if err != nil {
-		return false
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return false
-	}
-	return alive(pid)
 }

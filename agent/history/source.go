@@ -1,4 +1,4 @@
-package agent
+package history
 
 import (
 	"context"
@@ -12,11 +12,19 @@ import (
 // Source is the durable log as shippers and the exporter read it. Record n of
 // the log is leaf n. All methods may be called from any goroutine.
 type Source struct {
-	log    *buffer.Log
-	meta   atomic.Pointer[[]byte]
-	head   atomic.Pointer[[]byte]          // newest checkpoint
-	newest atomic.Pointer[evidence.Anchor] // behind the newest durable leaf
+	id        evidence.LogID
+	continues bool
+	log       *buffer.Log
+	meta      atomic.Pointer[[]byte]
+	head      atomic.Pointer[[]byte]          // newest checkpoint
+	newest    atomic.Pointer[evidence.Anchor] // behind the newest durable leaf
 }
+
+// LogID names the history.
+func (s *Source) LogID() evidence.LogID { return s.id }
+
+// Continues reports whether the genesis names a log before this one.
+func (s *Source) Continues() bool { return s.continues }
 
 // First is the oldest leaf the box still has.
 func (s *Source) First() uint64 { return s.log.First() }
@@ -40,6 +48,9 @@ func (s *Source) Anchor(n uint64) (evidence.Anchor, error) {
 	return anchorAt(s.log, n)
 }
 
+// Newest is the compact range of all durable leaves.
+func (s *Source) Newest() evidence.Anchor { return *s.newest.Load() }
+
 // Meta is what the retained meta topic carries: the genesis and the leaf that
 // holds the dictionary in force.
 func (s *Source) Meta() []byte { return *s.meta.Load() }
@@ -53,9 +64,20 @@ func (s *Source) Head() []byte {
 	return nil
 }
 
-func (s *Source) setHead(b []byte) { s.head.Store(&b) }
+// SetHead is told of a newer checkpoint.
+func (s *Source) SetHead(b []byte) { s.head.Store(&b) }
 
 func (s *Source) setMeta(b []byte) { s.meta.Store(&b) }
+
+// MetaAt is the meta message with which leaf n can be read.
+func (s *Source) MetaAt(n uint64) (evidence.Meta, error) { return metaAt(s.log, n) }
+
+// SegmentOf is the first leaf of the segment that holds leaf n: segments are let
+// go as a whole.
+func (s *Source) SegmentOf(n uint64) (uint64, error) {
+	first, _, err := s.log.Preamble(n)
+	return first, err
+}
 
 func anchorAt(log *buffer.Log, n uint64) (a evidence.Anchor, err error) {
 	first, preamble, err := log.Preamble(n)

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package agent
+package desk
 
 // handOver does nothing where root is nobody in particular.
 func handOver(name, dir string) error { return nil }

@@ -1,10 +1,13 @@
-package agent
+package history
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
@@ -13,20 +16,22 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
-// ErrNoHistory says a directory holds no history yet.
-var ErrNoHistory = errors.New("holds no history yet: the agent has never run there")
+// ErrNone says a directory holds no history yet.
+var ErrNone = errors.New("holds no history yet: the agent has never run there")
 
-// History is a site's history opened for reading; an agent may run on it
+// Reader is a site's history opened for reading; an agent may run on it
 // meanwhile.
-type History struct {
-	dir  string
+type Reader struct {
 	log  *buffer.Log
 	meta evidence.UnverifiedMeta
 }
 
-// OpenHistory opens the history below dir, as far as it is durable now.
-func OpenHistory(dir string) (h *History, err error) {
-	log, _, err := buffer.Open(vfs.OS(), filepath.Join(dir, sealedDir), buffer.Options{ReadOnly: true})
+// OpenReader opens the history below dir, as far as it is durable now.
+func OpenReader(dir string) (*Reader, error) { return OpenReaderOn(vfs.OS(), dir) }
+
+// OpenReaderOn is OpenReader on another disk than the machine's.
+func OpenReaderOn(fsys vfs.FS, dir string) (r *Reader, err error) {
+	log, _, err := buffer.Open(fsys, filepath.Join(dir, sealedDir), buffer.Options{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +41,7 @@ func OpenHistory(dir string) (h *History, err error) {
 		}
 	}()
 	if log.Next() == 0 {
-		return nil, fmt.Errorf("%s %w", dir, ErrNoHistory)
+		return nil, fmt.Errorf("%s %w", dir, ErrNone)
 	}
 	raw, err := metaAt(log, log.Next()-1)
 	if err != nil {
@@ -46,67 +51,67 @@ func OpenHistory(dir string) (h *History, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &History{dir: dir, log: log, meta: meta}, nil
+	return &Reader{log: log, meta: meta}, nil
 }
 
 // First is the oldest leaf there is, Next the index after the newest.
-func (h *History) First() uint64 { return h.log.First() }
-func (h *History) Next() uint64  { return h.log.Next() }
+func (r *Reader) First() uint64 { return r.log.First() }
+func (r *Reader) Next() uint64  { return r.log.Next() }
+
+// Read appends the stored delivery of leaf n, all channels, to dst.
+func (r *Reader) Read(n uint64, dst []byte) ([]byte, error) { return r.log.Read(n, dst) }
 
 // LogID names the history.
-func (h *History) LogID() evidence.LogID {
-	return h.meta.Genesis.Manifest.Log
+func (r *Reader) LogID() evidence.LogID {
+	return r.meta.Genesis.Manifest.Log
 }
 
 // PublicKey is the key of the genesis leaf, which lenders pin; Current the one
 // that signs now.
-func (h *History) PublicKey() evidence.PublicKey {
-	return h.meta.Genesis.Manifest.Genesis.Key.Key()
+func (r *Reader) PublicKey() evidence.PublicKey {
+	return r.meta.Genesis.Manifest.Genesis.Key.Key()
 }
 
 // Current is the key in force.
-func (h *History) Current() evidence.PublicKey {
-	if n := len(h.meta.Rotations); n > 0 {
-		return h.meta.Rotations[n-1].Manifest.Rotation.Key.Key()
+func (r *Reader) Current() evidence.PublicKey {
+	if n := len(r.meta.Rotations); n > 0 {
+		return r.meta.Rotations[n-1].Manifest.Rotation.Key.Key()
 	}
-	return h.PublicKey()
+	return r.PublicKey()
 }
 
 // Previous is what the genesis says of a log before this one; nil for nothing.
-func (h *History) Previous() *evidence.Previous { return h.meta.Genesis.Manifest.Genesis.Prev }
+func (r *Reader) Previous() *evidence.Previous { return r.meta.Genesis.Manifest.Genesis.Prev }
 
-// end is where the history ends, as another one names it.
-func (h *History) end(why string) (evidence.Previous, error) {
-	a, err := anchorAt(h.log, h.Next())
+// Continues reports whether the genesis names a log before this one.
+func (r *Reader) Continues() bool { return r.Previous() != nil }
+
+// End is where the history ends, as another one names it.
+func (r *Reader) End(why string) (evidence.Previous, error) {
+	a, err := anchorAt(r.log, r.Next())
 	if err != nil {
 		return evidence.Previous{}, err
 	}
-	return evidence.Previous{Log: h.LogID(), N: h.Next(), Root: a.Root(h.PublicKey().Suite()), Why: why}, nil
-}
-
-// Standing is how the factory stands to a lender, by the leaves there are.
-func (h *History) Standing(lender string) (Standing, error) {
-	c, err := openConsents(vfs.OS(), h.dir, h.LogID(), h.Previous() != nil, h.log)
-	return c.of(lender), err
+	return evidence.Previous{Log: r.LogID(), N: r.Next(), Root: a.Root(r.PublicKey().Suite()), Why: why}, nil
 }
 
 // Export writes leaves lo to hi, both included and with all channels, as a
 // bundle (SPEC.md, "Bundle"); raw frames only where that is wanted.
-func (h *History) Export(w io.Writer, lo, hi uint64, rawFrames bool) error {
+func (r *Reader) Export(w io.Writer, lo, hi uint64, rawFrames bool) error {
 	keep := func(b evidence.RawBlock) bool { return rawFrames || b.Channel != evidence.RawFrames }
-	return h.ExportBlocks(w, lo, hi, func(int64) func(evidence.RawBlock) bool { return keep })
+	return r.ExportBlocks(w, lo, hi, func(int64) func(evidence.RawBlock) bool { return keep })
 }
 
 // ExportBlocks is Export with those blocks alone that keep lets pass, of a leaf
 // that begins at the Unix ms it is given.
-func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(at int64) func(evidence.RawBlock) bool) error {
-	meta, err := metaAt(h.log, lo)
+func (r *Reader) ExportBlocks(w io.Writer, lo, hi uint64, keep func(at int64) func(evidence.RawBlock) bool) error {
+	meta, err := metaAt(r.log, lo)
 	if err != nil {
 		return err
 	}
-	header := bundle.Header{Log: h.LogID(), Lo: lo, Hi: hi, Meta: meta}
+	header := bundle.Header{Log: r.LogID(), Lo: lo, Hi: hi, Meta: meta}
 	if lo > 0 {
-		a, err := anchorAt(h.log, lo)
+		a, err := anchorAt(r.log, lo)
 		if err != nil {
 			return err
 		}
@@ -118,7 +123,7 @@ func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(at int64) f
 	}
 	var rec, filtered []byte
 	for n := lo; n <= hi; n++ {
-		if rec, err = h.log.Read(n, rec[:0]); err != nil {
+		if rec, err = r.log.Read(n, rec[:0]); err != nil {
 			return err
 		}
 		d, err := evidence.ParseDelivery(rec)
@@ -136,8 +141,8 @@ func (h *History) ExportBlocks(w io.Writer, lo, hi uint64, keep func(at int64) f
 }
 
 // Leaf takes apart what is stored of leaf n.
-func (h *History) Leaf(n uint64) (evidence.UnverifiedDelivery, error) {
-	rec, err := h.log.Read(n, nil)
+func (r *Reader) Leaf(n uint64) (evidence.UnverifiedDelivery, error) {
+	rec, err := r.log.Read(n, nil)
 	if err != nil {
 		return evidence.UnverifiedDelivery{}, err
 	}
@@ -146,10 +151,10 @@ func (h *History) Leaf(n uint64) (evidence.UnverifiedDelivery, error) {
 
 // Receipted is, for each lender that was ever sent to, the first leaf without its
 // receipt, as of when the history was opened.
-func (h *History) Receipted() map[string]uint64 { return h.log.Cursors() }
+func (r *Reader) Receipted() map[string]uint64 { return r.log.Cursors() }
 
 // Close lets go of the history.
-func (h *History) Close() error { return h.log.Close() }
+func (r *Reader) Close() error { return r.log.Close() }
 
 // metaAt is the meta message with which leaf n can be read: the genesis, the
 // leaf whose dictionary is in force there, and the rotations up to there.
@@ -187,4 +192,18 @@ func metaAt(log *buffer.Log, n uint64) (meta evidence.Meta, err error) {
 		}
 	}
 	return meta, nil
+}
+
+// Running reports whether a process that once took dir for its own still lives;
+// it may be another one with the same number.
+func Running(dir string) bool {
+	text, err := os.ReadFile(filepath.Join(dir, sealedDir, "lock"))
+	if err != nil {
+		return false
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return false
+	}
+	return alive(pid)
 }

@@ -1,4 +1,4 @@
-package agent
+package clock
 
 import (
 	"time"
@@ -8,9 +8,9 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
-// uptime is how long the box has run, suspended time included
+// Uptime is how long the box has run, suspended time included
 // (CLOCK_BOOTTIME).
-func uptime() time.Duration {
+func Uptime() time.Duration {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
 		return 0
@@ -18,13 +18,13 @@ func uptime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// systemClock is the kernel's.
-type systemClock struct{}
+// System is the kernel's.
+type System struct{}
 
-// state asks the kernel whether its clock is disciplined (adjtimex(2)):
+// State asks the kernel whether its clock is disciplined (adjtimex(2)):
 // synchronised with the kernel's bound on the error, or not when nothing
 // disciplines it.
-func (systemClock) state() (flag evidence.TimeFlag, errorMS uint64) {
+func (System) State() (flag evidence.TimeFlag, errorMS uint64) {
 	var tx unix.Timex
 	state, err := unix.Adjtimex(&tx)
 	if err != nil || state == unix.TIME_ERROR || tx.Status&unix.STA_UNSYNC != 0 {

@@ -1,4 +1,4 @@
-package agent
+package window
 
 import (
 	"encoding/binary"
@@ -152,22 +152,22 @@ func (d *decoder) varint() int64 {
 
 // recovered rebuilds the windows a run left open, oldest first, from the polls
 // that are not in a leaf yet.
-func recovered(polls []journaled, meters int) []*window {
-	var ws []*window
+func recovered(polls []journaled, meters int) []*Window {
+	var ws []*Window
 	for _, p := range polls {
-		i := slices.IndexFunc(ws, func(w *window) bool { return w.start >= p.window })
+		i := slices.IndexFunc(ws, func(w *Window) bool { return w.Start >= p.window })
 		if i < 0 {
 			i = len(ws)
 		}
-		if i == len(ws) || ws[i].start != p.window {
+		if i == len(ws) || ws[i].Start != p.window {
 			w := newWindow(meters)
-			w.start = p.window
+			w.Start = p.window
 			ws = slices.Insert(ws, i, w)
 		}
 		w := ws[i]
 		m := &w.meters[p.meter]
 		m.at, m.rows = append(m.at, p.start), append(m.rows, p.readings...)
-		w.last = max(w.last, p.start)
+		w.Last = max(w.Last, p.start)
 	}
 	return ws
 }

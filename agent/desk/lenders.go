@@ -1,8 +1,7 @@
-package agent
+package desk
 
 import (
 	"bytes"
-	"context"
 	"sync"
 	"time"
 
@@ -14,16 +13,16 @@ import (
 // history.
 const receiptsEvery = 15 * time.Minute
 
-// desk keeps what lenders say until the sealer puts it into the history:
+// Lenders keeps what lenders say until the sealer puts it into the history:
 // nonces to be answered in the next window, receipts, and answers to
-// challenges. Shippers and pollers put, the sealer takes.
-type desk struct {
+// challenges. Methods may be called from any goroutine.
+type Lenders struct {
 	suite evidence.Suite
 	now   func() time.Time
 
 	mu      sync.Mutex
 	lenders map[string]*said // by name
-	answers []answer
+	answers []Answer
 	note    string               // cosigned checkpoint, "" once it is recorded
 	seen    []evidence.NonceHash // of the cosignatures in it, nil once they are answered
 }
@@ -38,26 +37,27 @@ type said struct {
 	asked    int // reads of its challenge not answered yet
 }
 
-// answer is what was read for a challenge of a lender.
-type answer struct {
-	lender string
+// Answer is what was read for a challenge of a lender.
+type Answer struct {
+	Lender string
 	record.Answer
 }
 
-func newDesk(suite evidence.Suite) *desk {
-	return &desk{suite: suite, now: time.Now, lenders: map[string]*said{}}
+// NewLenders makes an empty one for a history of that suite.
+func NewLenders(suite evidence.Suite) *Lenders {
+	return &Lenders{suite: suite, now: time.Now, lenders: map[string]*said{}}
 }
 
-func (d *desk) lender(name string) *said {
+func (d *Lenders) lender(name string) *said {
 	if d.lenders[name] == nil {
 		d.lenders[name] = &said{}
 	}
 	return d.lenders[name]
 }
 
-// heard takes a message of a lender. ask passes on what a challenge wants read
+// Heard takes a message of a lender. ask passes on what a challenge wants read
 // and calls back once, from any goroutine.
-func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evidence.RegisterRead, func(record.RegisterAnswer))) {
+func (d *Lenders) Heard(lender string, raw []byte, m evidence.Message, ask func(evidence.RegisterRead, func(record.RegisterAnswer))) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.lender(lender)
@@ -74,7 +74,7 @@ func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evi
 			return // one at a time: a bus has other things to do
 		}
 		s.asked = len(c.Reads)
-		a := &answer{lender, record.Answer{Nonce: c.Nonce, Reads: make([]record.RegisterAnswer, len(c.Reads))}}
+		a := &Answer{lender, record.Answer{Nonce: c.Nonce, Reads: make([]record.RegisterAnswer, len(c.Reads))}}
 		for i, r := range c.Reads {
 			go ask(r, func(got record.RegisterAnswer) { d.answered(s, a, i, got) })
 		}
@@ -82,7 +82,7 @@ func (d *desk) heard(lender string, raw []byte, m evidence.Message, ask func(evi
 }
 
 // answered notes one read; with the last one the answer is complete.
-func (d *desk) answered(s *said, a *answer, i int, got record.RegisterAnswer) {
+func (d *Lenders) answered(s *said, a *Answer, i int, got record.RegisterAnswer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a.Reads[i] = got
@@ -91,8 +91,8 @@ func (d *desk) answered(s *said, a *answer, i int, got record.RegisterAnswer) {
 	}
 }
 
-// beacon returns the nonces that the next window answers.
-func (d *desk) beacon() (hs []evidence.NonceHash) {
+// Beacon returns the nonces that the next window answers.
+func (d *Lenders) Beacon() (hs []evidence.NonceHash) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, s := range d.lenders {
@@ -112,18 +112,19 @@ func (d *desk) beacon() (hs []evidence.NonceHash) {
 	return hs
 }
 
-// cosigned takes a checkpoint that witnesses have seen.
-func (d *desk) cosigned(c Cosigned) {
+// Cosigned takes a checkpoint that witnesses have seen, with their cosignatures in
+// it.
+func (d *Lenders) Cosigned(note string, cosignatures [][]byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.note, d.seen = c.Note, nil
-	for _, sig := range c.Cosignatures {
+	d.note, d.seen = note, nil
+	for _, sig := range cosignatures {
 		d.seen = append(d.seen, d.suite.NonceHash(sig))
 	}
 }
 
-// takeNote returns the cosigned checkpoint that is not recorded yet, or "".
-func (d *desk) takeNote() string {
+// TakeNote returns the cosigned checkpoint that is not recorded yet, or "".
+func (d *Lenders) TakeNote() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	note := d.note
@@ -131,8 +132,8 @@ func (d *desk) takeNote() string {
 	return note
 }
 
-// takeAnswers returns the answers that are complete.
-func (d *desk) takeAnswers() []answer {
+// TakeAnswers returns the answers that are complete.
+func (d *Lenders) TakeAnswers() []Answer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	as := d.answers
@@ -140,9 +141,9 @@ func (d *desk) takeAnswers() []answer {
 	return as
 }
 
-// takeReceipts returns, by lender, the receipts that are due to be recorded: all
+// TakeReceipts returns, by lender, the receipts that are due to be recorded: all
 // that are new when last is set.
-func (d *desk) takeReceipts(last bool) map[string][]byte {
+func (d *Lenders) TakeReceipts(last bool) map[string][]byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	due := map[string][]byte{}
@@ -155,21 +156,4 @@ func (d *desk) takeReceipts(last bool) map[string][]byte {
 		}
 	}
 	return due
-}
-
-// question is a read for the poller of a line.
-type question struct {
-	meter int // index on the line
-	read  evidence.RegisterRead
-	tell  func(record.RegisterAnswer)
-}
-
-// ask reads what a lender wants to see, and tells what came of it.
-func (p *poller) ask(ctx context.Context, q question) {
-	at := time.Now()
-	a := record.RegisterAnswer{RegisterRead: q.read, At: max(0, at.UnixMilli()), Code: evidence.Absent}
-	if read := p.line.Meters[q.meter].Ask; read != nil {
-		a.Data, a.Code = read(ctx, q.read)
-	}
-	q.tell(a)
 }

@@ -1,4 +1,6 @@
-package agent
+// Package clock is what a box knows of its own clock: whether it is disciplined,
+// how long it has run, and when it was set (uplink/evidence/SPEC.md section 4.2).
+package clock
 
 import (
 	"time"
@@ -6,18 +8,22 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
-// clockWatch notices that the wall clock was set, by a clock that cannot be.
+// Step is how far wall and monotonic time must part for the clock to count as
+// set.
+const Step = time.Second
+
+// Watch notices that the wall clock was set, by a clock that cannot be.
 // Slewing by a time server moves both alike on Linux; on Windows it moves the wall
 // clock alone, and a second of it between two looks counts as a step.
-type clockWatch struct {
+type Watch struct {
 	known  bool
 	offset time.Duration // wall clock less uptime
 }
 
-// look compares the two. Where they have parted by clockStep or more since the
+// Look compares the two. Where they have parted by Step or more since the
 // last look it returns what the wall clock would have shown, and what it shows,
 // in Unix ms.
-func (c *clockWatch) look(wall time.Time, up time.Duration) (before, after int64, stepped bool) {
+func (c *Watch) Look(wall time.Time, up time.Duration) (before, after int64, stepped bool) {
 	offset := time.Duration(wall.UnixNano()) - up
 	moved := offset - c.offset
 	c.offset = offset
@@ -25,7 +31,7 @@ func (c *clockWatch) look(wall time.Time, up time.Duration) (before, after int64
 		c.known = true
 		return 0, 0, false
 	}
-	if moved.Abs() < clockStep {
+	if moved.Abs() < Step {
 		return 0, 0, false
 	}
 	return max(0, wall.Add(-moved).UnixMilli()), max(0, wall.UnixMilli()), true
@@ -35,9 +41,9 @@ func (c *clockWatch) look(wall time.Time, up time.Duration) (before, after int64
 // is before it counts from the start of a box without a battery.
 var clockBegins = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// timeFlag is the box's statement about its clock, from what the system says of
+// Flag is the box's statement about its clock, from what the system says of
 // it (SPEC.md section 4.2).
-func timeFlag(system evidence.TimeFlag, at time.Time, set bool) evidence.TimeFlag {
+func Flag(system evidence.TimeFlag, at time.Time, set bool) evidence.TimeFlag {
 	switch {
 	case at.Before(clockBegins):
 		return evidence.Relative

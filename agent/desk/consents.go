@@ -1,4 +1,4 @@
-package agent
+package desk
 
 import (
 	"encoding/json"
@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
@@ -35,9 +34,9 @@ type Standing struct {
 	Lost bool
 }
 
-// consents keeps what the records of the log say of each lender. It follows from
+// Consents keeps what the records of the log say of each lender. It follows from
 // the leaves alone; the file bridges those the box has let go.
-type consents struct {
+type Consents struct {
 	fsys vfs.FS
 	dir  string
 	log  evidence.LogID
@@ -70,23 +69,38 @@ type storedConsent struct {
 	consent record.Consent // what Record says
 }
 
-// openConsents takes up the consents of a log; continues says that its genesis
-// names a log before it, in which there may have been some. They are usable beside
-// an error, which says what had to be done without.
-func openConsents(fsys vfs.FS, dir string, id evidence.LogID, continues bool, log *buffer.Log) (*consents, error) {
-	c := &consents{fsys: fsys, dir: dir, log: id}
+// Leaves is the history that consents are read from.
+type Leaves interface {
+	LogID() evidence.LogID
+	Continues() bool // its genesis names a log before it
+	First() uint64   // the oldest leaf there is
+	Next() uint64
+	Read(n uint64, dst []byte) ([]byte, error) // appends the delivery of leaf n
+}
+
+// StandingIn is how the factory stands to a lender by the leaves l, whose agent
+// owns dir and may be running.
+func StandingIn(dir string, l Leaves, lender string) (Standing, error) {
+	c, err := OpenConsents(vfs.OS(), dir, l)
+	return c.Of(lender), err
+}
+
+// OpenConsents takes up the consents of a log. They are usable beside an error,
+// which says what had to be done without.
+func OpenConsents(fsys vfs.FS, dir string, l Leaves) (*Consents, error) {
+	c := &Consents{fsys: fsys, dir: dir, log: l.LogID()}
 	known, err := c.load()
-	if continues && !known {
+	if l.Continues() && !known { // there may have been some in the log before
 		c.state.Lost = true
 	}
 	c.saved = c.state.Next
-	if first := log.First(); c.state.Next < first {
+	if first := l.First(); c.state.Next < first {
 		c.state.Lost, c.state.Next = true, first
 	}
 	var rec []byte
-	for ; c.state.Next < log.Next(); c.state.Next++ {
+	for ; c.state.Next < l.Next(); c.state.Next++ {
 		var e error
-		if rec, e = log.Read(c.state.Next, rec[:0]); e == nil {
+		if rec, e = l.Read(c.state.Next, rec[:0]); e == nil {
 			e = c.leaf(rec)
 		}
 		if e != nil {
@@ -101,7 +115,7 @@ func openConsents(fsys vfs.FS, dir string, id evidence.LogID, continues bool, lo
 // carry states in this log what the factory said to its lenders in one that was put
 // away: a withdrawal does not end with the disk it was written to. Until then it is
 // in force all the same.
-func (c *consents) carry(next func() uint64, seal func(Request) error) error {
+func (c *Consents) carry(h History) error {
 	for _, lender := range c.carried {
 		k := c.state.Lenders[lender]
 		if k.Leaf > 0 {
@@ -112,20 +126,17 @@ func (c *consents) carry(next func() uint64, seal func(Request) error) error {
 			return err
 		}
 		q := Request{evidence.ConsentLeaf, r}
-		if err := c.record(next(), q, func() error { return seal(q) }); err != nil {
+		if err := c.record(h.Next(), q, func() error { return h.RecordBody(q.Type, q.Record.Body) }); err != nil {
 			return err
 		}
 	}
 	c.carried = nil
-	if c.stored {
-		return nil
-	}
-	return c.save(next())
+	return nil
 }
 
 // load reads the file; known is whether it says all there was to say. One of another
 // log is of a history that was put away.
-func (c *consents) load() (known bool, err error) {
+func (c *Consents) load() (known bool, err error) {
 	fresh := storedConsents{Log: c.log.String(), Lenders: map[string]storedConsent{}}
 	c.state = fresh
 	name := filepath.Join(c.dir, consentsFile)
@@ -170,7 +181,7 @@ func consentOf(body []byte) (record.Consent, error) {
 }
 
 // leaf looks at leaf state.Next.
-func (c *consents) leaf(delivery []byte) error {
+func (c *Consents) leaf(delivery []byte) error {
 	d, err := evidence.ParseDelivery(delivery)
 	if err != nil || !requestable(d.Manifest.Type) {
 		return err
@@ -186,7 +197,7 @@ func (c *consents) leaf(delivery []byte) error {
 }
 
 // note takes the record in leaf n.
-func (c *consents) note(n uint64, q Request) {
+func (c *Consents) note(n uint64, q Request) {
 	c.state.Done = append(c.state.Done, q.digest())
 	if q.Type != evidence.ConsentLeaf {
 		return
@@ -208,8 +219,8 @@ func (c *consents) note(n uint64, q Request) {
 	c.state.Lenders[r.For] = k
 }
 
-// of is how the factory stands to a lender. From any goroutine.
-func (c *consents) of(lender string) Standing {
+// Of is how the factory stands to a lender. From any goroutine.
+func (c *Consents) Of(lender string) Standing {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k, known := c.state.Lenders[lender]
@@ -221,7 +232,7 @@ func (c *consents) of(lender string) Standing {
 
 // record has a record become leaf n, by write. Nobody learns of the leaf before
 // its effect is there.
-func (c *consents) record(n uint64, q Request, write func() error) error {
+func (c *Consents) record(n uint64, q Request, write func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := write(); err != nil {
@@ -232,21 +243,21 @@ func (c *consents) record(n uint64, q Request, write func() error) error {
 }
 
 // has reports whether the request of that digest stands in a leaf.
-func (c *consents) has(digest string) bool {
+func (c *Consents) has(digest string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Contains(c.state.Done, digest)
 }
 
 // forget is told that no request recorded so far will come again.
-func (c *consents) forget() {
+func (c *Consents) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state.Done = nil
 }
 
 // save makes what the leaves below next say durable.
-func (c *consents) save(next uint64) error {
+func (c *Consents) save(next uint64) error {
 	c.mu.Lock()
 	c.state.Next = next
 	text, err := json.Marshal(c.state)
@@ -254,19 +265,37 @@ func (c *consents) save(next uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(c.fsys, c.dir, consentsFile, text); err != nil {
+	if err := vfs.Replace(c.fsys, filepath.Join(c.dir, consentsFile), text); err != nil {
 		return err
 	}
 	c.saved, c.stored = next, true
 	return nil
 }
 
-// keep saves before the log may let go of leaves that the file does not know:
-// all but those of its newest segment.
-func (c *consents) keep(log *buffer.Log) error {
-	newest, _, err := log.Preamble(log.Next() - 1)
-	if err != nil || c.saved >= newest {
+// Keep saves before the history of next leaves may let go of leaves that the file
+// does not know: those below newest, the first of its newest segment.
+func (c *Consents) Keep(newest, next uint64) error {
+	if c.saved >= newest {
 		return nil
 	}
-	return c.save(log.Next())
+	return c.save(next)
+}
+
+// CopyConsents brings what is known of the consents of the history of one directory
+// beside that of another, which then carries them. Where nothing is known nothing is
+// copied.
+func CopyConsents(fsys vfs.FS, from, to string) error {
+	f, err := fsys.OpenRead(filepath.Join(from, consentsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, consentsBytes))
+	if err != nil {
+		return err
+	}
+	return vfs.Replace(fsys, filepath.Join(to, consentsFile), text)
 }

@@ -1,4 +1,4 @@
-package agent
+package history
 
 import (
 	"encoding/hex"
@@ -17,22 +17,16 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence/seal"
 )
 
-// Count has a counter that only rises certified over a head of the history.
-type Count func(over evidence.Hash) (evidence.Counter, error)
-
-// countEvery is how often a chip's counter is certified: its memory wears out.
-const countEvery = time.Hour
-
-// HistoryGone says that a key has signed a history that is not here, or not as
+// Gone says that a key has signed a history that is not here, or not as
 // far as it went. To go on would sign another history under the same key.
-type HistoryGone struct {
+type Gone struct {
 	Dir    string
 	Log    evidence.LogID
 	Signed uint64 // leaves the key has signed, at least
 	Have   uint64 // leaves of that history that are here
 }
 
-func (e *HistoryGone) Error() string {
+func (e *Gone) Error() string {
 	if e.Have == 0 {
 		return fmt.Sprintf("the key of this box has signed %d leaves of log %s, and %s does not hold that log", e.Signed, e.Log, e.Dir)
 	}
@@ -109,12 +103,12 @@ func (u *used) store(p evidence.Previous) error {
 // settle compares the note with what is stored before anything is opened for
 // writing. Where the history is gone, and that is declared, what is left of it is
 // moved aside, and the result is what the new history says of the old one.
-func (u *used) settle(fsys vfs.FS, s *Site) (*evidence.Previous, error) {
+func (u *used) settle(fsys vfs.FS, c *Config) (*evidence.Previous, error) {
 	if u.was == nil {
 		return nil, nil
 	}
-	gone := &HistoryGone{Dir: s.Dir, Log: u.was.Log, Signed: u.was.N}
-	log, _, err := buffer.Open(fsys, filepath.Join(s.Dir, sealedDir), buffer.Options{ReadOnly: true})
+	gone := &Gone{Dir: c.Dir, Log: u.was.Log, Signed: u.was.N}
+	log, _, err := buffer.Open(fsys, filepath.Join(c.Dir, sealedDir), buffer.Options{ReadOnly: true})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -129,12 +123,12 @@ func (u *used) settle(fsys vfs.FS, s *Site) (*evidence.Previous, error) {
 			return nil, err
 		}
 	}
-	if !s.DeclareLoss {
+	if !c.DeclareLoss {
 		return nil, gone
 	}
 	aside := fmt.Sprintf(".lost-%d", time.Now().Unix())
-	for _, dir := range []string{sealedDir, journalDir} {
-		path := filepath.Join(s.Dir, dir)
+	for _, dir := range append([]string{sealedDir}, c.Beside...) {
+		path := filepath.Join(c.Dir, dir)
 		if err := os.Rename(path, path+aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

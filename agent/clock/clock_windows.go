@@ -1,4 +1,4 @@
-package agent
+package clock
 
 import (
 	"context"
@@ -12,28 +12,28 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence"
 )
 
-// uptime is how long the box has run, sleep and hibernation included
+// Uptime is how long the box has run, sleep and hibernation included
 // (GetTickCount64). What Windows calls shutting down may be a hibernation of its
 // kernel ("fast startup"), over which this goes on.
-func uptime() time.Duration { return windows.DurationSinceBoot() }
+func Uptime() time.Duration { return windows.DurationSinceBoot() }
 
 const (
 	askW32TimeEvery  = time.Minute
 	askW32TimeWithin = 5 * time.Second
 )
 
-// systemClock knows what the Windows Time service said of the clock last. It
+// System knows what the Windows Time service said of the clock last. It
 // belongs to one goroutine.
-type systemClock struct {
+type System struct {
 	asked  time.Time
 	known  bool
 	status w32Status
 }
 
-// state says whether the service disciplines the clock: synchronised with a
+// State says whether the service disciplines the clock: synchronised with a
 // bound on the error, or not when it does not, does not run or cannot be asked. It
 // is asked once a minute and may take 5 s to answer.
-func (c *systemClock) state() (flag evidence.TimeFlag, errorMS uint64) {
+func (c *System) State() (flag evidence.TimeFlag, errorMS uint64) {
 	if c.asked.IsZero() || time.Since(c.asked) >= askW32TimeEvery {
 		c.status, c.known = askW32Time()
 		c.asked = time.Now()
