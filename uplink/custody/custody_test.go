@@ -238,3 +238,28 @@ func TestPromoteRefusesAStranger(t *testing.T) {
 		t.Fatalf("the successor is gone: %v", err)
 	}
 }
+
+// A key that was erased is gone, and with it the leftover of a power cut while it was
+// written; to erase it again is no error.
+func TestErase(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "device.key")
+	files := custody.Files{Suite: suite.Ed25519}
+	if _, err := files.Create(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(path, filepath.Join(dir, ".key-1")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := files.Erase(path); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	}
+	if _, err := files.Open(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("opened: %v", err)
+	}
+}

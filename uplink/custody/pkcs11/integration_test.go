@@ -146,7 +146,7 @@ func TestForeignKeysAreRefused(t *testing.T) {
 		t.Helper()
 		_, _, err := tok.ctx.GenerateKeyPair(tok.sess, []*p11.Mechanism{p11.NewMechanism(p11.CKM_EC_KEY_PAIR_GEN, nil)},
 			append(public([]byte(publicID)), p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_EC_PARAMS, []byte(curve))),
-			append(private(label), p11.NewAttribute(p11.CKA_ID, []byte(label)), p11.NewAttribute(p11.CKA_TOKEN, true),
+			append(privateKey(label), p11.NewAttribute(p11.CKA_ID, []byte(label)), p11.NewAttribute(p11.CKA_TOKEN, true),
 				p11.NewAttribute(p11.CKA_SENSITIVE, true), p11.NewAttribute(p11.CKA_EXTRACTABLE, extractable), p11.NewAttribute(p11.CKA_SIGN, true)))
 		if err != nil {
 			t.Fatal(err)

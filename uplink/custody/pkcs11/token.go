@@ -118,7 +118,7 @@ func (t *token) Open(label string) (custody.Key, error) {
 }
 
 func (t *token) find(label string) (*key, error) {
-	privates, err := t.objects(private(label)...)
+	privates, err := t.objects(privateKey(label)...)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (t *token) Create(label string) (custody.Key, error) {
 func (t *token) generate(label string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	taken, err := t.objects(private(label)...)
+	taken, err := t.objects(privateKey(label)...)
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (t *token) generate(label string) error {
 			p11.NewAttribute(p11.CKA_TOKEN, true),
 			p11.NewAttribute(p11.CKA_VERIFY, true),
 			p11.NewAttribute(p11.CKA_EC_PARAMS, []byte(p256))),
-		append(private(label),
+		append(privateKey(label),
 			p11.NewAttribute(p11.CKA_ID, id),
 			p11.NewAttribute(p11.CKA_TOKEN, true),
 			p11.NewAttribute(p11.CKA_PRIVATE, true),
@@ -225,7 +225,7 @@ func (t *token) Replace(label, by string) error {
 func (t *token) Erase(label string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	keys, err := t.objects(private(label)...)
+	keys, err := t.objects(privateKey(label)...)
 	if err == nil {
 		err = t.destroy(keys)
 	}
@@ -244,10 +244,10 @@ func (t *token) Erase(label string) error {
 func (t *token) replacing(label, by string) []func() error {
 	return []func() error{
 		func() error {
-			if next, err := t.objects(private(by)...); err != nil || len(next) == 0 {
+			if next, err := t.objects(privateKey(by)...); err != nil || len(next) == 0 {
 				return err // an earlier Replace got beyond this
 			}
-			old, err := t.objects(private(label)...)
+			old, err := t.objects(privateKey(label)...)
 			if err != nil {
 				return err
 			}
@@ -262,14 +262,14 @@ func (t *token) replacing(label, by string) []func() error {
 			return nil
 		},
 		func() error {
-			next, err := t.objects(private(by)...)
+			next, err := t.objects(privateKey(by)...)
 			if err != nil || len(next) == 0 {
 				return err
 			}
 			return t.relabel(next[0], label)
 		},
 		func() error {
-			now, err := t.objects(private(label)...)
+			now, err := t.objects(privateKey(label)...)
 			if err != nil || len(now) == 0 {
 				return err
 			}
@@ -342,7 +342,7 @@ func (t *token) objects(with ...*p11.Attribute) ([]p11.ObjectHandle, error) {
 	return found, errors.Join(err, t.ctx.FindObjectsFinal(t.sess))
 }
 
-func private(label string) []*p11.Attribute {
+func privateKey(label string) []*p11.Attribute {
 	return []*p11.Attribute{p11.NewAttribute(p11.CKA_CLASS, p11.CKO_PRIVATE_KEY), p11.NewAttribute(p11.CKA_LABEL, label)}
 }
 
