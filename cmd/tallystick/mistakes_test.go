@@ -310,7 +310,7 @@ tallystick: hint: check the wires (A and B may be swapped), the power of the met
 		t.Errorf("exit %d, want 1", exit)
 	}
 
-	both := put(t, filepath.Join(dir, "both.yaml"), strings.ReplaceAll(strings.Replace(goodSite, "buffer:", "  - {name: press-2, line: hall-a, address: 8, profile: eastron-sdm630, interval: 1s, quantities: [frequency]}\nbuffer:", 1), "DIR", dir))
+	both := put(t, filepath.Join(dir, "both.yaml"), strings.ReplaceAll(strings.Replace(goodSite, "buffer:", "  - {name: press-2, line: hall-a, address: 8, profile: eastron-sdm630, interval: 1s, timeout: 30s, quantities: [frequency]}\nbuffer:", 1), "DIR", dir))
 	exit, stdout, stderr = command(t, dir, "read", "--config", both)
 	table, live, _ := strings.Cut(stdout, "press-2")
 	same(t, "table", table, deadTable("timeout"))

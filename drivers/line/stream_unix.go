@@ -1,3 +1,5 @@
+//go:build unix
+
 package line
 
 import (
@@ -25,9 +27,3 @@ func (s *stream) discard(b []byte) (total int, _ error) {
 
 // hungUp reports whether err is what a tty says whose other end is gone.
 func hungUp(err error) bool { return errors.Is(err, unix.EIO) }
-
-// limitUnacknowledged sets how long what was sent may stay unacknowledged. It is
-// an optimisation of fault detection: a kernel without it still has keepalive.
-func limitUnacknowledged(fd uintptr, d time.Duration) {
-	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
-}
