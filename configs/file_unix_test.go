@@ -29,7 +29,7 @@ func TestFileFaults(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"talystick.yaml": "E-120 the file does not exist → did you mean DIR/tallystick.yaml?",
-		"other":          "E-120 the file does not exist → copy an example to it: cp examples/minimal.yaml DIR/other",
+		"other":          "E-120 the file does not exist → begin with one of configs/examples in the source; tallystick scan prints the lines and meters of a site file",
 		"no/where":       "E-120 the file does not exist → the directory DIR/no cannot be read either: ls -ld DIR/no",
 		"":               "E-121 this is a directory, expected a file → name the file in it: DIR/tallystick.yaml",
 		"fifo":           "E-121 this is a device or a pipe, expected a file → see what it is: ls -l DIR/fifo",

@@ -174,7 +174,7 @@ func missingHint(path string) string {
 	if near, ok := strict.Nearest(filepath.Base(path), files); ok {
 		return "did you mean " + shell(filepath.Join(dir, near)) + "?"
 	}
-	return "copy an example to it: cp examples/minimal.yaml " + shell(path)
+	return "begin with one of configs/examples in the source; tallystick scan prints the lines and meters of a site file"
 }
 
 // shell writes a path so that a command with it can be copied.

@@ -155,7 +155,7 @@ tallystick: hint: restore the file from your backup; with a new key the other si
 		})
 	}
 	for name, want := range map[string]string{
-		"none.yaml": "E-120 the file does not exist\n      → copy an example to it: cp examples/minimal.yaml DIR/none.yaml\n",
+		"none.yaml": "E-120 the file does not exist\n      → begin with one of configs/examples in the source; tallystick scan prints the lines and meters of a site file\n",
 		"pipe":      "E-121 this is a device or a pipe, expected a file\n      → see what it is: ls -l DIR/pipe\n",
 	} {
 		t.Run("site file "+name, func(t *testing.T) {
