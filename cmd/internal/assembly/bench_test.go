@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -138,6 +139,34 @@ func BenchmarkBareSocket(b *testing.B) {
 		}
 		_, err := io.ReadFull(conn, reply)
 		return err
+	})
+}
+
+// BenchmarkBlockingSocket is the floor without Go's poller: the two system calls
+// that any program must make for an exchange.
+func BenchmarkBlockingSocket(b *testing.B) {
+	conn, err := net.Dial("tcp", startSim(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	f, err := conn.(*net.TCPConn).File()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	fd := int(f.Fd()) // which makes it blocking
+	request := []byte{0, 0, 0, 0, 0, 6, 1, 4, 342 >> 8, 342 & 0xff, 0, 40}
+	reply := make([]byte, 9+4*values)
+	peer(b, func(i, unit int) error {
+		request[1], request[6] = byte(i), byte(unit)
+		if _, err := syscall.Write(fd, request); err != nil {
+			return err
+		}
+		if n, err := syscall.Read(fd, reply); err != nil || n != len(reply) {
+			return fmt.Errorf("read %d bytes, expected %d: %v", n, len(reply), err)
+		}
+		return nil
 	})
 }
 
