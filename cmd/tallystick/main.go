@@ -15,6 +15,7 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/service"
 	"github.com/tallystick/tallystick/cmd/internal/technician"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/configs/strict"
@@ -26,7 +27,7 @@ var version = "development"
 const defaultConfig = "tallystick.yaml"
 
 func main() {
-	os.Exit(managed(func(ctx context.Context, stderr io.Writer) int { return run(ctx, os.Args[1:], os.Stdout, stderr) }))
+	os.Exit(service.Run(func(ctx context.Context, stderr io.Writer) int { return run(ctx, os.Args[1:], os.Stdout, stderr) }))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -53,7 +54,7 @@ sends signed evidence to the lenders the factory chose.
 	}
 	root.PersistentFlags().StringVarP(&a.config, "config", "c", defaultConfigPath(), "site file")
 	root.AddCommand(
-		newCheckCommand(a), newRunCommand(a), newServiceCommand(a), newLogCommand(a), newKeysCommand(a),
+		newCheckCommand(a), newRunCommand(a), service.NewCommand(&a.config, a.load), newLogCommand(a), newKeysCommand(a),
 		newConsentCommand(a), newDeclareCommand(a), newEnrolCommand(a),
 	)
 	root.AddCommand(technician.Commands(a.load, a.logger(slog.LevelInfo))...)

@@ -26,7 +26,7 @@ import (
 // each with words in both languages.
 func TestEveryCodeIsListed(t *testing.T) {
 	used := map[string]bool{}
-	for _, dir := range []string{".", "../internal/diagnose", "../internal/technician", "../tally-lender"} {
+	for _, dir := range []string{".", "../internal/*", "../tally-lender"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
