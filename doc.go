@@ -38,6 +38,9 @@
 //	                  suite and counter are what verifiers need of them
 //	configs           the site file and the lender file
 //	cmd               where the parts meet: tallystick, tally-lender, tally-sim, tally-demo
+//	cmd/internal      what these are made of: assembly joins the parts, technician is
+//	                  work at the meters, diagnose says what is wrong there, service
+//	                  stands under the system's service manager
 //
 // layers_test.go holds the arrows between these rooms and fails, by name, when
 // one points the wrong way.

@@ -73,11 +73,15 @@ var may = map[string][]string{
 	"cmd/internal/recompute":       {"agent/aggregate", "drivers/profile", "uplink/evidence", "uplink/verify"},
 	"cmd/internal/redecode":        {"drivers", "drivers/*", "uplink/evidence", "uplink/verify"},
 	"cmd/internal/outcome":         {"cmd/internal/cli", "uplink/evidence", "uplink/report", "uplink/verify"},
-	"cmd/internal/broker":          {"configs", "uplink", "uplink/mqtt"},
+	"cmd/internal/diagnose":        {"agent", "cmd/internal/cli", "configs", "drivers", "drivers/*"},
+	"cmd/internal/service":         {"cmd/internal/cli", "configs", "packaging"},
+	// Work at the meters needs no key, no log and no lender.
+	"cmd/internal/technician": {"agent", "cmd/internal/assembly", "cmd/internal/cli", "cmd/internal/diagnose", "cmd/internal/scan", "configs", "configs/strict", "drivers", "drivers/*"},
+	"cmd/internal/broker":     {"configs", "uplink", "uplink/mqtt"},
 	// The only place where the field side, the log and the uplink meet; shared
 	// by the agent's binary and the demo.
 	"cmd/internal/assembly": {"cmd/internal/broker", "agent", "agent/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
-	"cmd/tallystick":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*", "packaging"},
+	"cmd/tallystick":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "uplink", "uplink/*"},
 	"cmd/tally-lender":      {"buffer/vfs", "cmd/internal/broker", "cmd/internal/cli", "cmd/internal/recompute", "cmd/internal/redecode", "cmd/internal/outcome", "cmd/internal/words", "configs", "configs/*", "drivers/profile", "uplink", "uplink/*"},
 	"cmd/tally-sim":         {"cmd/internal/cli", "drivers", "drivers/*"},
 	"cmd/tally-demo":        {"agent", "agent/*", "buffer", "buffer/*", "cmd/internal/*", "configs", "configs/*", "drivers", "drivers/*", "uplink", "uplink/*"},
@@ -89,7 +93,7 @@ var only = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang": {"uplink/mqtt"},
 	"github.com/goburrow/modbus":          {"drivers/modbus"},
 	"go.bug.st/serial":                    {"drivers/line"},
-	"github.com/kardianos/service":        {"cmd/tallystick"},
+	"github.com/kardianos/service":        {"cmd/internal/service"},
 	"github.com/miekg/pkcs11":             {"uplink/custody/pkcs11"},
 	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo"},
 	"github.com/mdp/qrterminal":           {"cmd/tallystick"},
@@ -97,7 +101,7 @@ var only = map[string][]string{
 	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint", "uplink/custody/suite"},
 	"github.com/google/go-tpm":            {"uplink/custody/tpm"},
 	"github.com/fxamacker/cbor/v2":        {"uplink/evidence/canon", "uplink/verify", "uplink/lender"},
-	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
+	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/internal/service", "cmd/internal/technician", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
 	"time/tzdata":                         {"cmd/internal/assembly"},
 	// Packages imported by tests only.
 	"testing": {"uplink/evidence/evidencetest", "uplink/custody/custodytest", "drivers/drivertest"},

@@ -148,7 +148,7 @@ func openProblem(path string, err error) strict.Problem {
 	case errors.Is(err, fs.ErrNotExist):
 		return strict.Problem{Code: CodeMissingFile, Msg: "the file does not exist", Hint: missingHint(path)}
 	case errors.Is(err, fs.ErrPermission):
-		return strict.Problem{Code: CodePermission, Msg: thisUser() + " may not read the file", Hint: "run as the service's user, or: sudo chmod a+r " + shell(path)}
+		return strict.Problem{Code: CodePermission, Msg: ThisUser() + " may not read the file", Hint: "run as the service's user, or: sudo chmod a+r " + shell(path)}
 	case errors.Is(err, syscall.ELOOP):
 		return strict.Problem{Code: CodeLoop, Msg: "the symbolic links of this path lead in a circle", Hint: "see where they lead: ls -l " + shell(path)}
 	}

@@ -14,5 +14,5 @@ const (
 	DefaultWatchDir  = "/var/lib/tally-lender"
 )
 
-// thisUser is who runs this program, for messages.
-func thisUser() string { return fmt.Sprintf("user %d", os.Getuid()) }
+// ThisUser is who runs this program, for messages.
+func ThisUser() string { return fmt.Sprintf("user %d", os.Getuid()) }

@@ -7,5 +7,5 @@ const (
 	DefaultWatchDir  = `C:\ProgramData\Tally-lender`
 )
 
-// thisUser is who runs this program, for messages.
-func thisUser() string { return "this user" }
+// ThisUser is who runs this program, for messages.
+func ThisUser() string { return "this user" }

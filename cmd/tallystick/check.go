@@ -13,6 +13,7 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/technician"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/configs/strict"
 )
@@ -50,12 +51,7 @@ With --online each meter is also read once and each broker called.
 			if !online {
 				return nil
 			}
-			r, err := newReader(site, nil, a.logger(slog.LevelInfo))
-			if err != nil {
-				return err
-			}
-			defer r.close()
-			return report(a.stderr, r.round(cmd.Context()), func(ps []polled) error { return r.table(cmd.OutOrStdout(), ps) }, site)
+			return technician.Read(cmd.Context(), cmd.OutOrStdout(), a.stderr, a.logger(slog.LevelInfo), site)
 		},
 	}
 	c.Flags().BoolVar(&online, "online", false, "also read each meter once and call each broker")

@@ -105,7 +105,7 @@ func (a *app) readForm(path string) (*consentForm, error) {
 	if err := strict.Render(a.stderr, data, faults); err != nil {
 		return nil, err
 	}
-	return nil, &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has %s, listed above", path, count(len(faults), "fault")), Hint: "nothing was recorded; correct the file and try again"}
+	return nil, &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has %s, listed above", path, cli.Count(len(faults), "fault")), Hint: "nothing was recorded; correct the file and try again"}
 }
 
 // choose translates words of a closed list, ascending.

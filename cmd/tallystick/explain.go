@@ -15,6 +15,7 @@ import (
 	"github.com/tallystick/tallystick/buffer/vfs"
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/configs/strict"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
@@ -115,7 +116,7 @@ func explain(err error) *cli.Error {
 		e.Hint = fmt.Sprintf("put this box's own key file back from your backup. Without it this history cannot go on: move %s and %s to a safe place and start with tallystick run --declare-loss; a new history begins, and each lender must be given its key",
 			filepath.Join(other.Dir, "sealed"), filepath.Join(other.Dir, "open"))
 	case errors.As(err, &path) && errors.Is(err, fs.ErrPermission):
-		e.Code, e.Text = "E-408", fmt.Sprintf("%s %s: %s may not", path.Op, path.Path, thisUser())
+		e.Code, e.Text = "E-408", fmt.Sprintf("%s %s: %s may not", path.Op, path.Path, configs.ThisUser())
 		e.Hint = "run as root or as the service's user, or name another directory in the site file (buffer: directory:)"
 	case errors.As(err, &path):
 		e.Code, e.Hint = "E-412", "see what is there: ls -ld "+path.Path

@@ -15,6 +15,8 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/service"
+	"github.com/tallystick/tallystick/cmd/internal/technician"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/configs/strict"
 )
@@ -25,7 +27,7 @@ var version = "development"
 const defaultConfig = "tallystick.yaml"
 
 func main() {
-	os.Exit(managed(func(ctx context.Context, stderr io.Writer) int { return run(ctx, os.Args[1:], os.Stdout, stderr) }))
+	os.Exit(service.Run(func(ctx context.Context, stderr io.Writer) int { return run(ctx, os.Args[1:], os.Stdout, stderr) }))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -52,11 +54,10 @@ sends signed evidence to the lenders the factory chose.
 	}
 	root.PersistentFlags().StringVarP(&a.config, "config", "c", defaultConfigPath(), "site file")
 	root.AddCommand(
-		newCheckCommand(a), newReadCommand(a), newRunCommand(a), newServiceCommand(a),
-		newLogCommand(a), newKeysCommand(a), newProfileCommand(),
+		newCheckCommand(a), newRunCommand(a), service.NewCommand(&a.config, a.load), newLogCommand(a), newKeysCommand(a),
 		newConsentCommand(a), newDeclareCommand(a), newEnrolCommand(a),
-		newDecodeCommand(a), newRawCommand(a), newScanCommand(a),
 	)
+	root.AddCommand(technician.Commands(a.load, a.logger(slog.LevelInfo))...)
 	return root
 }
 
@@ -97,11 +98,7 @@ func (a *app) read() (*configs.Site, []strict.Fault, error) {
 }
 
 func faulty(path string, n int) error {
-	s := "s"
-	if n == 1 {
-		s = ""
-	}
-	return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has %d fault%s, listed above", path, n, s), Hint: "nothing was started; correct the file and run: tallystick check"}
+	return &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has %s, listed above", path, cli.Count(n, "fault")), Hint: "nothing was started; correct the file and run: tallystick check"}
 }
 
 // logger writes for people and journals: one line an event, on stderr.

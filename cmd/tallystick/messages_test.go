@@ -13,14 +13,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/buffer"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
-	"github.com/tallystick/tallystick/configs"
-	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence/canon"
 	"github.com/tallystick/tallystick/uplink/mqtt"
@@ -30,7 +26,7 @@ import (
 // each with words in both languages.
 func TestEveryCodeIsListed(t *testing.T) {
 	used := map[string]bool{}
-	for _, dir := range []string{".", "../tally-lender"} {
+	for _, dir := range []string{".", "../internal/*", "../tally-lender"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -137,66 +133,6 @@ func TestNoticesAboutLenders(t *testing.T) {
 		`level=WARN msg="E-312 leaves are gone before the lender had them" lender=bank-b from=3 to=9 do="` + hint + "\"\n"
 	if out.String() != want {
 		t.Errorf("%s\nwant:\n%s", out, want)
-	}
-}
-
-func TestLineWatchSaysEachFaultOnce(t *testing.T) {
-	out, h := logLines()
-	see := watchLines(&configs.Site{
-		Lines: []configs.Line{{Name: "hall", TCP: "10.0.0.9:502"}, {Name: "yard", TCP: "10.0.0.8:502"}},
-		Meters: []configs.Meter{
-			{Name: "a", Line: "hall", Address: "1"}, {Name: "b", Line: "hall", Address: "2"}, {Name: "c", Line: "yard", Address: "3"},
-		},
-	}, slog.New(h))
-	fault := func(k drivers.Quality) error { return &drivers.Fault{Kind: k, Meter: "x", Err: errors.New("why")} }
-	now := time.Now()
-	for _, s := range []struct {
-		line, meter string
-		err         error
-		says        []string // how the lines begin
-	}{
-		{"hall", "a", fault(drivers.Timeout), nil}, // not before the neighbour was asked
-		{"hall", "b", nil, []string{`level=WARN msg="E-204 meter \"a\" (unit 1, 10.0.0.9:502) gives no answer: why; another meter on this line answers`}},
-		{"hall", "a", fault(drivers.Timeout), nil},
-		{"yard", "c", fault(drivers.Timeout), []string{`level=WARN msg="E-204 meter \"c\" (unit 3, 10.0.0.8:502) gives no answer: why; nothing on this line answers"`}},
-		{"hall", "a", fault(drivers.BadFrame), []string{`level=WARN msg="E-205 meter \"a\"`}},
-		{"hall", "a", nil, []string{`level=INFO msg="meter answers again" meter=a`}},
-		{"hall", "a", nil, nil},
-		{"hall", "a", fault(drivers.Disconnected), []string{`level=WARN msg="E-207 line \"hall\" (10.0.0.9:502): why"`}},
-		{"hall", "b", fault(drivers.Disconnected), nil},
-		{"hall", "b", nil, []string{`level=INFO msg="line is open again" line=hall`}},
-		{"hall", "a", nil, nil},
-	} {
-		out.Reset()
-		see(agent.Poll{Line: s.line, Meter: s.meter, Start: now, Err: s.err})
-		got := slices.Collect(strings.Lines(out.String()))
-		ok := len(got) == len(s.says)
-		for i := range got {
-			ok = ok && strings.HasPrefix(got[i], s.says[i])
-		}
-		if !ok {
-			t.Errorf("%s %s %v: says %q, want %q", s.line, s.meter, s.err, got, s.says)
-		}
-	}
-}
-
-// A fault of the whole line is said once for all its meters.
-func TestLineFaultIsSaidOnce(t *testing.T) {
-	l := &configs.Line{Name: "hall", TCP: "10.0.0.9:502"}
-	gone := &drivers.Fault{Kind: drivers.Disconnected, Err: errors.New("connection refused")}
-	dead := &drivers.Fault{Kind: drivers.Timeout, Err: errors.New("timeout after 1s")}
-	polls := []polled{
-		{meter: &configs.Meter{Name: "a"}, err: gone},
-		{meter: &configs.Meter{Name: "b"}, err: gone},
-		{meter: &configs.Meter{Name: "c"}, err: dead},
-		{meter: &configs.Meter{Name: "d"}, answered: true},
-	}
-	var codes []string
-	for _, e := range diagnose(l, polls) {
-		codes = append(codes, e.Code)
-	}
-	if !slices.Equal(codes, []string{"E-207", "E-204"}) {
-		t.Errorf("%v, want the line once and meter c", codes)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/diagnose"
 	"github.com/tallystick/tallystick/configs"
 )
 
@@ -54,7 +55,7 @@ func (a *app) agent(ctx context.Context, log *slog.Logger, lastGood string, decl
 	ag, err := assembly.Open(site, assembly.Options{
 		Software: "tallystick " + version,
 		Log:      log,
-		OnPoll:   watchLines(site, log),
+		OnPoll:   diagnose.Watch(site, log),
 		OnEvent:  newNotices(log).see,
 
 		DeclareLoss: declareLoss,
@@ -92,7 +93,7 @@ func damageNotice(dir string, damaged []string) *cli.Error {
 	}
 	what := damaged[0]
 	if n := len(damaged) - 1; n > 0 {
-		what = fmt.Sprintf("%s, and %s (run with --verbose)", what, count(n, "more fault"))
+		what = fmt.Sprintf("%s, and %s (run with --verbose)", what, cli.Count(n, "more fault"))
 	}
 	return &cli.Error{Code: "E-413",
 		Text: fmt.Sprintf("a part of what is stored in %s is damaged and left out: %s", dir, what),
@@ -121,12 +122,5 @@ func siteName(s *configs.Site) string {
 // summary is the one line a start ends with.
 func summary(s *configs.Site) string {
 	return fmt.Sprintf("reading %s on %s, sending to %s",
-		count(len(s.Meters), "meter"), count(len(s.Lines), "line"), count(len(s.Lenders), "lender"))
-}
-
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
+		cli.Count(len(s.Meters), "meter"), cli.Count(len(s.Lines), "line"), cli.Count(len(s.Lenders), "lender"))
 }

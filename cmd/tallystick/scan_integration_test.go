@@ -46,9 +46,14 @@ func TestIntegrationScanFindsEverything(t *testing.T) {
 		t.Fatalf("exit %d: %s", code, errs.String())
 	}
 	t.Logf("%v", time.Since(begun).Round(time.Second))
-	found := map[string]scanned{}
+	type device struct {
+		Address, Serial string
+		Profiles        []string
+		Certain         bool
+	}
+	found := map[string]device{}
 	for dec := json.NewDecoder(&out); dec.More(); {
-		var s scanned
+		var s device
 		if err := dec.Decode(&s); err != nil {
 			t.Fatal(err)
 		}

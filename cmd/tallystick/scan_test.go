@@ -11,9 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tallystick/tallystick/cmd/internal/scan"
-	"github.com/tallystick/tallystick/drivers"
-	"github.com/tallystick/tallystick/drivers/line"
 	"github.com/tallystick/tallystick/drivers/sim"
 )
 
@@ -134,19 +131,6 @@ func TestFaultsOfANamedLine(t *testing.T) {
 		if code != c.exit || !strings.Contains(text, c.text) || !strings.Contains(hint, c.hint) {
 			t.Errorf("%v: exit %d\n%s", c.args, code, errs.String())
 		}
-	}
-}
-
-// The port's direction stands in what scan prints as it was asked for.
-func TestScanSectionKeepsRS485(t *testing.T) {
-	rs485, err := switching("low")
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings := drivers.Settings{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}
-	got := scanSection(line.Config{Serial: &line.Serial{Path: "/dev/ttyS1", RS485: rs485}}, nil, []scan.Hit{{Protocol: "modbus-rtu", Address: "7", Settings: settings}})
-	if want := "  - {name: line-1, port: /dev/ttyS1, serial: 9600 8N1, rs485: {rts_on_send: low}}\n"; !strings.Contains(got, want) {
-		t.Errorf("%q is missing in\n%s", want, got)
 	}
 }
 

@@ -4,14 +4,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/profile"
 	"github.com/tallystick/tallystick/drivers/sim"
@@ -108,40 +106,4 @@ func TestWrongWordOrder(t *testing.T) {
 		t.Errorf("%s", stderr)
 	}
 	same(t, "hint", hint, "tallystick: hint: choose the profile of the model whose word order is ABCD, or copy my-sdm630 into a profile of your own with order: ABCD\n")
-}
-
-// A meter that keeps silent among others may still have other settings, another
-// kind or another edition; a unit number alone is not to blame.
-func TestSilentAmongOthers(t *testing.T) {
-	l := &configs.Line{Name: "hall-a", Port: "/dev/ttyUSB0", Serial: settings(t, "9600 8N1")}
-	silent := &drivers.Fault{Kind: drivers.Timeout, Err: errors.New("timeout after 2s")}
-	for _, c := range []struct {
-		meter     configs.Meter
-		answering int
-		want      string
-	}{
-		{configs.Meter{Protocol: configs.ModbusRTU, Address: "7"}, 1,
-			"compare the unit number on the meter's display with address: 7 in the site file, and check that the meter has power; to find it: tallystick scan /dev/ttyUSB0"},
-		{configs.Meter{Protocol: configs.ModbusRTU, Address: "7", Serial: settings(t, "9600 8E1")}, 1,
-			"compare the unit number on the meter's display with address: 7 in the site file, and its speed and parity with serial: 9600 8E1, and check that the meter has power; to find it: tallystick scan /dev/ttyUSB0"},
-		{configs.Meter{Protocol: configs.CJT188, Address: "78330000000001", Profile: "cjt188-heat"}, 1,
-			"compare the address on the meter's plate with address: 78330000000001 in the site file, and check that the meter has power, " +
-				"and that it is of the kind profile cjt188-heat is for: called as another (water, heat, gas) it keeps silent; to find it: tallystick scan /dev/ttyUSB0"},
-		{configs.Meter{Protocol: configs.DLT645v1997, Address: "000012345678"}, 0,
-			"check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: 000012345678 and serial: in the site file, " +
-				"and that it speaks dlt645-1997, not the other edition; to try other settings and addresses: tallystick scan /dev/ttyUSB0"},
-	} {
-		if e := meterFault(l, polled{meter: &c.meter, err: silent}, c.answering); e.Code != "E-204" || e.Hint != c.want {
-			t.Errorf("%s:\ngot  %s\nwant %s", e.Code, e.Hint, c.want)
-		}
-	}
-}
-
-func settings(t *testing.T, s string) configs.Settings {
-	t.Helper()
-	p, err := drivers.ParseSettings(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return configs.Settings(p)
 }

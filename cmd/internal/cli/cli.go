@@ -93,6 +93,14 @@ func Print(w io.Writer, name string, e *Error) {
 	}
 }
 
+// Count is "1 fault", "2 faults".
+func Count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
 // Interrupted is a context that ends at the first SIGINT or SIGTERM. A second
 // one ends the process.
 func Interrupted() (context.Context, context.CancelFunc) {

@@ -1,10 +1,11 @@
-package main
+package diagnose
 
 import (
 	"context"
 	"fmt"
 	"strings"
 
+	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/modbus"
@@ -16,12 +17,12 @@ type order struct {
 	shown string // a value that could not be, read with it: "voltage_l1 230.4 V"
 }
 
-// wrongOrder reports whether values of p cannot be, and looks for the one
-// word order under which all can.
-func wrongOrder(ctx context.Context, device any, p *polled) {
+// TryOrders looks whether values of p cannot be, and then for the one word order
+// under which all that device says can. It reads device again for that.
+func (p *Poll) TryOrders(ctx context.Context, device agent.Device) {
 	m, isModbus := device.(*modbus.Meter)
 	var odd []int
-	for i, r := range p.readings {
+	for i, r := range p.Readings {
 		if r.Quality == drivers.Suspect || r.Quality == drivers.Invalid {
 			odd = append(odd, i)
 		}
@@ -36,11 +37,11 @@ func wrongOrder(ctx context.Context, device any, p *polled) {
 		if err != nil {
 			return
 		}
-		rs := make([]drivers.Reading, len(p.readings))
+		rs := make([]drivers.Reading, len(p.Readings))
 		if other.Read(ctx, rs) != nil || !allOK(rs) {
 			continue
 		}
-		fitting = append(fitting, order{name, p.columns[odd[0]].Name + " " + decimal(rs[odd[0]].Coef, p.columns[odd[0]]) + " " + p.columns[odd[0]].Unit})
+		fitting = append(fitting, order{name, p.Columns[odd[0]].Name + " " + value(rs[odd[0]].Coef, p.Columns[odd[0]]) + " " + p.Columns[odd[0]].Unit})
 	}
 	if len(fitting) == 1 { // two would be a guess
 		p.fits = &fitting[0]
@@ -57,21 +58,21 @@ func allOK(rs []drivers.Reading) bool {
 }
 
 // oddFault is the message for values that cannot be.
-func oddFault(where string, p polled) *cli.Error {
+func oddFault(where string, p Poll) *cli.Error {
 	var values []string
 	for _, i := range p.odd[:min(2, len(p.odd))] {
 		text := "no number"
-		if p.readings[i].Quality.HasValue() {
-			text = decimal(p.readings[i].Coef, p.columns[i]) + " " + p.columns[i].Unit
+		if p.Readings[i].Quality.HasValue() {
+			text = p.Value(i) + " " + p.Columns[i].Unit
 		}
-		values = append(values, p.columns[i].Name+" "+text)
+		values = append(values, p.Columns[i].Name+" "+text)
 	}
 	e := &cli.Error{Exit: cli.Fault, Code: "E-210"}
 	e.Text = fmt.Sprintf("%s answers, but %s cannot be; the value is kept and marked", where, strings.Join(values, " and "))
-	e.Hint = fmt.Sprintf("check the model on its plate against profile: %s (tallystick profile list), and a CT or PT ratio", p.meter.Profile)
+	e.Hint = fmt.Sprintf("check the model on its plate against profile: %s (tallystick profile list), and a CT or PT ratio", p.Meter.Profile)
 	if p.fits != nil {
 		e.Text += fmt.Sprintf("; with word order %s it would be %s", p.fits.name, p.fits.shown)
-		e.Hint = fmt.Sprintf("choose the profile of the model whose word order is %s, or copy %s into a profile of your own with order: %s", p.fits.name, p.meter.Profile, p.fits.name)
+		e.Hint = fmt.Sprintf("choose the profile of the model whose word order is %s, or copy %s into a profile of your own with order: %s", p.fits.name, p.Meter.Profile, p.fits.name)
 	}
 	return e
 }

@@ -1,4 +1,4 @@
-package main
+package technician
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/diagnose"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/line"
@@ -46,7 +47,7 @@ func switching(level string) (*line.RS485, error) {
 // people. An error of another kind is returned as it is.
 func lineFault(err error) error {
 	if open, ok := errors.AsType[*line.OpenError](err); ok {
-		e := portFault(&configs.Line{}, open)
+		e := diagnose.Port(&configs.Line{}, open)
 		e.Text = open.Error()
 		switch open.Reason {
 		case line.Missing:
@@ -86,8 +87,9 @@ func (f *lineFlags) line(tap func(drivers.Frame)) (*line.Line, error) {
 	return line.New(cfg), nil
 }
 
-func newRawCommand(a *app) *cobra.Command {
+func newRawCommand() *cobra.Command {
 	var protocol string
+	var asJSON bool
 	var timeout time.Duration
 	var place lineFlags
 	c := &cobra.Command{
@@ -119,12 +121,12 @@ same port meanwhile.
 				return err
 			}
 			defer bus.Close()
-			return a.raw(cmd, codec, bus, request, &reply, timeout)
+			return raw(cmd, codec, bus, request, &reply, timeout, asJSON)
 		},
 	}
 	c.Flags().StringVarP(&protocol, "protocol", "p", string(configs.ModbusRTU), "what the meter speaks: "+protocolWords())
 	c.Flags().DurationVar(&timeout, "timeout", 2*time.Second, "how long to wait for the reply")
-	c.Flags().BoolVar(&a.json, "json", false, "one JSON object on stdout")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object on stdout")
 	place.add(c)
 	return c
 }
@@ -146,7 +148,7 @@ func (c codec) mayBeSent(request []byte) error {
 
 // raw sends request and shows what came back. reply is where the line's tap
 // puts it.
-func (a *app) raw(cmd *cobra.Command, c codec, bus *line.Line, request []byte, reply *[]byte, timeout time.Duration) error {
+func raw(cmd *cobra.Command, c codec, bus *line.Line, request []byte, reply *[]byte, timeout time.Duration, asJSON bool) error {
 	answer := func(b []byte) (skip, size int) { // the first valid response, and what stands before it
 		if d := c.describe(b); d.Valid && d.Direction == "response" {
 			return 0, len(b)
@@ -164,9 +166,9 @@ func (a *app) raw(cmd *cobra.Command, c codec, bus *line.Line, request []byte, r
 		}
 		return lineFault(err)
 	}
-	fmt.Fprintf(a.stderr, "> % X\n< % X\n", request, *reply)
+	fmt.Fprintf(cmd.ErrOrStderr(), "> % X\n< % X\n", request, *reply)
 	d := c.describe(*reply)
-	if err := a.printFrame(cmd.OutOrStdout(), d); err != nil {
+	if err := printFrame(cmd.OutOrStdout(), d, asJSON); err != nil {
 		return err
 	}
 	if !d.Valid {

@@ -1,19 +1,56 @@
-package main
+// Package diagnose says to people what is wrong with a line and the meters on it,
+// and what to do: for who reads them by hand, and for the running agent.
+package diagnose
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
 	"github.com/tallystick/tallystick/drivers/line"
 )
 
-// diagnose turns the faults of one line's meters into messages for people: what
+// Poll is one meter read once.
+type Poll struct {
+	Meter    *configs.Meter
+	Columns  []agent.Column
+	Readings []drivers.Reading // one a column
+	At       time.Time         // when it was asked
+
+	err      error
+	answered bool   // at least one value came
+	odd      []int  // readings that cannot be
+	fits     *order // the word order under which they can
+}
+
+// Read asks m, which the site file describes as in, for all its values.
+func Read(ctx context.Context, in *configs.Meter, m agent.Meter) Poll {
+	p := Poll{Meter: in, Columns: m.Columns, Readings: make([]drivers.Reading, len(m.Columns)), At: time.Now()}
+	p.err = m.Device.Read(ctx, p.Readings)
+	p.answered = p.err == nil || anyValue(p.Readings)
+	return p
+}
+
+// Value is reading i on the site's side of the transformers, exact.
+func (p *Poll) Value(i int) string { return value(p.Readings[i].Coef, p.Columns[i]) }
+
+func value(coef int64, c agent.Column) string {
+	d := drivers.Decimal{Coef: coef, Exp: c.Exp}
+	if p, ok := d.Times(c.Multiplier); ok {
+		return p.String()
+	}
+	return d.String() + " x " + c.Multiplier.String()
+}
+
+// Line turns the faults of one line's meters into messages for people: what
 // and where, then what to do. Looking at the whole line tells a dead line from
 // a wrong unit number, which a single meter's fault cannot.
-func diagnose(l *configs.Line, polls []polled) (faults []*cli.Error) {
+func Line(l *configs.Line, polls []Poll) (faults []*cli.Error) {
 	answering := 0
 	for _, p := range polls {
 		if p.answered {
@@ -24,7 +61,7 @@ func diagnose(l *configs.Line, polls []polled) (faults []*cli.Error) {
 	for _, p := range polls {
 		switch {
 		case p.err == nil && len(p.odd) > 0:
-			faults = append(faults, oddFault(whereIs(l, p.meter), p))
+			faults = append(faults, oddFault(whereIs(l, p.Meter), p))
 			continue
 		case p.err == nil:
 			continue
@@ -54,18 +91,18 @@ func heldOff(err error) bool {
 
 // meterFault is the message for one meter, when answering meters of its line
 // answer.
-func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
+func meterFault(l *configs.Line, p Poll, answering int) *cli.Error {
 	e := &cli.Error{Exit: cli.Fault, Code: "E-203", Text: p.err.Error(), Hint: "read it again and compare with its display: tallystick read --watch"}
 	var open *line.OpenError
 	if errors.As(p.err, &open) {
-		return portFault(l, open)
+		return Port(l, open)
 	}
 	var fault *drivers.Fault
 	if !errors.As(p.err, &fault) {
 		return e
 	}
-	where := whereIs(l, p.meter)
-	number, shown := numberOf(p.meter)
+	where := whereIs(l, p.Meter)
+	number, shown := numberOf(p.Meter)
 	switch fault.Kind {
 	case drivers.Timeout:
 		e.Code = "E-204"
@@ -77,18 +114,18 @@ func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
 			}
 			e.Text = fmt.Sprintf("%s gives no answer: %v; %s, so the line is fine", where, fault.Err, others)
 			settings := "" // those the others answer at say nothing of the meter's own
-			if p.meter.Serial != (configs.Settings{}) && p.meter.Serial != l.Serial {
-				settings = fmt.Sprintf(", and its speed and parity with serial: %v", p.meter.Serial)
+			if p.Meter.Serial != (configs.Settings{}) && p.Meter.Serial != l.Serial {
+				settings = fmt.Sprintf(", and its speed and parity with serial: %v", p.Meter.Serial)
 			}
 			e.Hint = fmt.Sprintf("compare the %s on the meter's %s with address: %s in the site file%s, and check that the meter has power%s; to find it: %s",
-				number, shown, p.meter.Address, settings, otherwiseSilent(p.meter), scanOf(l))
+				number, shown, p.Meter.Address, settings, otherwiseSilent(p.Meter), scanOf(l))
 		case l.TCP != "":
 			e.Text = fmt.Sprintf("%s gives no answer: %v; nothing on this line answers", where, fault.Err)
-			e.Hint = fmt.Sprintf("the address answers, the meter does not: check address: %s and protocol: in the site file, and the wires behind a serial server%s", p.meter.Address, otherwiseSilent(p.meter))
+			e.Hint = fmt.Sprintf("the address answers, the meter does not: check address: %s and protocol: in the site file, and the wires behind a serial server%s", p.Meter.Address, otherwiseSilent(p.Meter))
 		default:
 			e.Text = fmt.Sprintf("%s gives no answer: %v; nothing on this line answers", where, fault.Err)
 			e.Hint = fmt.Sprintf("check the wires (A and B may be swapped), the power of the meters, that this is the right port, and address: %s and serial: in the site file%s; to try other settings and addresses: %s",
-				p.meter.Address, otherwiseSilent(p.meter), scanOf(l))
+				p.Meter.Address, otherwiseSilent(p.Meter), scanOf(l))
 		}
 	case drivers.BadFrame:
 		e.Code = "E-205"
@@ -97,7 +134,7 @@ func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
 	case drivers.Refused, drivers.Absent:
 		e.Code = "E-206"
 		e.Text = fmt.Sprintf("%s: %v", where, p.err)
-		e.Hint = fmt.Sprintf("the meter does not have what profile %s reads: check the model on its plate against profile:", p.meter.Profile)
+		e.Hint = fmt.Sprintf("the meter does not have what profile %s reads: check the model on its plate against profile:", p.Meter.Profile)
 	case drivers.Disconnected:
 		e.Code = "E-207"
 		e.Text = fmt.Sprintf("line %q (%s): %v", l.Name, place(l, nil), fault.Err)
@@ -109,8 +146,8 @@ func meterFault(l *configs.Line, p polled, answering int) *cli.Error {
 	return e
 }
 
-// portFault puts a port that cannot be opened into a message.
-func portFault(l *configs.Line, open *line.OpenError) *cli.Error {
+// Port puts a port that cannot be opened into a message.
+func Port(l *configs.Line, open *line.OpenError) *cli.Error {
 	e := &cli.Error{Exit: cli.Environment, Text: fmt.Sprintf("line %q: %v", l.Name, open)}
 	switch open.Reason {
 	case line.Missing:
@@ -127,7 +164,7 @@ func portFault(l *configs.Line, open *line.OpenError) *cli.Error {
 
 // whereIs is where a meter is, as on the wiring plan.
 func whereIs(l *configs.Line, m *configs.Meter) string {
-	return fmt.Sprintf("meter %q (%s %s, %s)", m.Name, called(m), m.Address, place(l, m))
+	return fmt.Sprintf("meter %q (%s, %s)", m.Name, Address(m), place(l, m))
 }
 
 // numberOf is what a meter shows as its address, and where.
@@ -157,6 +194,9 @@ func scanOf(l *configs.Line) string {
 	}
 	return "tallystick scan " + l.Port
 }
+
+// Address is what a meter is called on its line: "unit 7".
+func Address(m *configs.Meter) string { return called(m) + " " + string(m.Address) }
 
 // called is what a meter's address is called in its protocol.
 func called(m *configs.Meter) string {

@@ -1,4 +1,4 @@
-package main
+package technician
 
 import (
 	"encoding/json"
@@ -20,7 +20,8 @@ import (
 	"github.com/tallystick/tallystick/drivers/profile"
 )
 
-func newScanCommand(a *app) *cobra.Command {
+func newScanCommand() *cobra.Command {
+	var asJSON bool
 	var tcp, dir, rs485 string
 	var first, last int
 	var settings []string
@@ -44,7 +45,7 @@ The agent, and every other program, must leave the port alone meanwhile.
 				return err
 			}
 			if len(args) == 0 && tcp == "" {
-				return a.listPorts(cmd.OutOrStdout())
+				return listPorts(cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
 			if len(args) == 1 && tcp != "" || first < 1 || last > 247 || last < first {
 				return &cli.Error{Exit: cli.Usage, Text: "expected one port, or --tcp, and units from 1 to 247", Hint: "run: tallystick scan --help"}
@@ -74,7 +75,7 @@ The agent, and every other program, must leave the port alone meanwhile.
 			bus := line.New(place)
 			defer bus.Close()
 			cfg.Line = bus
-			return a.scan(cmd, cfg, place)
+			return search(cmd, cfg, place, asJSON)
 		},
 	}
 	c.Flags().StringVar(&tcp, "tcp", "", "scan behind a serial server or a meter with a network socket: HOST:PORT")
@@ -83,12 +84,12 @@ The agent, and every other program, must leave the port alone meanwhile.
 	c.Flags().StringArrayVar(&settings, "serial", nil, "settings to try, likely ones first (repeatable); default the eight usual ones")
 	addRS485(c, &rs485)
 	c.Flags().StringVar(&dir, "profiles", "", "directory of further device profiles")
-	c.Flags().BoolVar(&a.json, "json", false, "one JSON object a device on stdout instead of a site file")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a device on stdout instead of a site file")
 	return c
 }
 
 // listPorts prints the serial ports of this machine without opening any.
-func (a *app) listPorts(out io.Writer) error {
+func listPorts(out, stderr io.Writer) error {
 	ports := line.Ports()
 	if len(ports) == 0 {
 		return &cli.Error{Exit: cli.Fault, Code: "E-201", Text: "this machine has no serial port", Hint: "plug the adapter in; dmesg | tail shows whether it was seen; behind a serial server: tallystick scan --tcp HOST:PORT"}
@@ -100,20 +101,21 @@ func (a *app) listPorts(out io.Writer) error {
 		}
 		fmt.Fprintf(out, "%s%s\n", p, used)
 	}
-	fmt.Fprintf(a.stderr, "choose one: tallystick scan %s\n", ports[0])
+	fmt.Fprintf(stderr, "choose one: tallystick scan %s\n", ports[0])
 	return nil
 }
 
-// scan runs one search, shows it, and prints what was found.
-func (a *app) scan(cmd *cobra.Command, cfg scan.Config, place line.Config) error {
-	show := &scanProgress{out: a.stderr, terminal: isTerminal(a.stderr), where: place.TCP}
+// search runs one search, shows it, and prints what was found.
+func search(cmd *cobra.Command, cfg scan.Config, place line.Config, asJSON bool) error {
+	stderr := cmd.ErrOrStderr()
+	show := &scanProgress{out: stderr, terminal: isTerminal(stderr), where: place.TCP}
 	if place.Serial != nil {
 		show.where = place.Serial.Path
 	}
 	cfg.Found, cfg.Progress = show.found, show.progress
 	hits, stopped := scan.Run(cmd.Context(), cfg)
 	show.clear()
-	if a.json {
+	if asJSON {
 		enc := json.NewEncoder(cmd.OutOrStdout())
 		for _, h := range hits {
 			settings := ""

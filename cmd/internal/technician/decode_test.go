@@ -1,4 +1,4 @@
-package main
+package technician
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ func decoded(t *testing.T, protocol, hex string) (frame, int, string) {
 func TestDecodeFieldFrames(t *testing.T) {
 	dir := os.Getenv("TALLY_FIELD")
 	if dir == "" {
-		dir = "../../../shared/field"
+		dir = "../../../../shared/field"
 	}
 	b, err := os.ReadFile(dir + "/frames-open.json")
 	if errors.Is(err, fs.ErrNotExist) {

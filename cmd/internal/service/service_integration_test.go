@@ -1,6 +1,6 @@
 //go:build integration
 
-package main
+package service
 
 import (
 	"os"
@@ -25,13 +25,12 @@ func TestIntegrationSystemdUnit(t *testing.T) {
 	}
 	dir := t.TempDir()
 	asked := filepath.Join(dir, "asked")
-	write(t, filepath.Join(dir, "systemctl"), "#!/bin/sh\necho \"$@\" >> "+asked+"\n")
-	if err := os.Chmod(filepath.Join(dir, "systemctl"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte("#!/bin/sh\necho \"$@\" >> "+asked+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 
-	c, err := serviceConfig("/etc/tallystick/with space.yaml", "/var/lib/tallystick")
+	c, err := describe("/etc/tallystick/with space.yaml", "/var/lib/tallystick")
 	if err != nil {
 		t.Fatal(err)
 	}

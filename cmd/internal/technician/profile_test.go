@@ -1,4 +1,4 @@
-package main
+package technician
 
 import (
 	"encoding/json"
@@ -101,7 +101,7 @@ func TestProfileShow(t *testing.T) {
 
 func TestProfileCheck(t *testing.T) {
 	dir := t.TempDir()
-	builtin, err := os.ReadFile("../../drivers/profile/data/peacefair-pzem016.yaml")
+	builtin, err := os.ReadFile("../../../drivers/profile/data/peacefair-pzem016.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

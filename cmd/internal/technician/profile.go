@@ -1,4 +1,4 @@
-package main
+package technician
 
 import (
 	"context"
@@ -93,7 +93,7 @@ func library(stderr io.Writer, dir string) (*profile.Library, error) {
 	var faults profile.Faults
 	if errors.As(err, &faults) {
 		fmt.Fprintln(stderr, faults)
-		return nil, &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has %s, listed above", dir, count(len(faults), "fault")), Hint: "correct the files, or run: tallystick profile check FILE..."}
+		return nil, &cli.Error{Exit: cli.Usage, Text: fmt.Sprintf("%s has %s, listed above", dir, cli.Count(len(faults), "fault")), Hint: "correct the files, or run: tallystick profile check FILE..."}
 	}
 	return lib, err
 }
@@ -455,7 +455,7 @@ func checkProfiles(out, stderr io.Writer, files []string) error {
 		}
 	}
 	if found > 0 {
-		return &cli.Error{Exit: cli.Usage, Text: count(found, "fault") + ", listed above", Hint: "README.md in drivers/profile says what each key means; tallystick profile show eastron-sdm630 is an example"}
+		return &cli.Error{Exit: cli.Usage, Text: cli.Count(found, "fault") + ", listed above", Hint: "README.md in drivers/profile says what each key means; tallystick profile show eastron-sdm630 is an example"}
 	}
 	return nil
 }

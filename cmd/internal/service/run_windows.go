@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"bytes"
@@ -13,29 +13,29 @@ import (
 	"github.com/tallystick/tallystick/cmd/internal/cli"
 )
 
-// managed runs do until Ctrl-C or, as a service, until the service control manager
+// Run runs do until Ctrl-C or, as a service, until the service control manager
 // ends it. A service has no console; what is for people goes to the event log,
 // whose source "tallystick service install" makes.
-func managed(do func(ctx context.Context, stderr io.Writer) int) int {
+func Run(do func(ctx context.Context, stderr io.Writer) int) int {
 	if service, err := svc.IsWindowsService(); err != nil || !service {
 		ctx, stop := cli.Interrupted()
 		defer stop()
 		return do(ctx, os.Stderr)
 	}
 	stderr := io.Discard
-	if log, err := eventlog.Open(serviceName); err == nil {
+	if log, err := eventlog.Open(name); err == nil {
 		defer log.Close()
 		stderr = events{log}
 	}
-	s := managedService{do: func(ctx context.Context) int { return do(ctx, stderr) }}
-	if err := svc.Run(serviceName, &s); err != nil {
+	s := managed{do: func(ctx context.Context) int { return do(ctx, stderr) }}
+	if err := svc.Run(name, &s); err != nil {
 		return cli.Environment
 	}
 	return s.code
 }
 
-// managedService is do in the hands of the service control manager.
-type managedService struct {
+// managed is do in the hands of the service control manager.
+type managed struct {
 	do   func(context.Context) int
 	code int
 }
@@ -45,7 +45,7 @@ type managedService struct {
 const sealing = 30 * time.Second
 
 // Execute runs until do ends, asked or by itself.
-func (s *managedService) Execute(_ []string, requests <-chan svc.ChangeRequest, status chan<- svc.Status) (bool, uint32) {
+func (s *managed) Execute(_ []string, requests <-chan svc.ChangeRequest, status chan<- svc.Status) (bool, uint32) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan int, 1)
@@ -90,6 +90,3 @@ func (e events) Write(lines []byte) (int, error) {
 	}
 	return len(lines), nil
 }
-
-// thisUser is who runs this program, for messages.
-func thisUser() string { return "this user" }

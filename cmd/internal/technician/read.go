@@ -1,4 +1,4 @@
-package main
+package technician
 
 import (
 	"context"
@@ -16,12 +16,13 @@ import (
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/cmd/internal/assembly"
 	"github.com/tallystick/tallystick/cmd/internal/cli"
+	"github.com/tallystick/tallystick/cmd/internal/diagnose"
 	"github.com/tallystick/tallystick/configs"
 	"github.com/tallystick/tallystick/drivers"
 )
 
-func newReadCommand(a *app) *cobra.Command {
-	var once, watch, frames bool
+func newReadCommand(load func() (*configs.Site, error), log *slog.Logger) *cobra.Command {
+	var once, watch, frames, asJSON bool
 	var every time.Duration
 	c := &cobra.Command{
 		Use:   "read",
@@ -32,55 +33,54 @@ run on the same ports meanwhile.
 ` + cli.ExitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if once && watch || frames && (watch || a.json) {
+			if once && watch || frames && (watch || asJSON) {
 				return cli.UsageError("--once, --watch and --frames exclude each other, and --frames is text")
 			}
-			site, err := a.load()
+			site, err := load()
 			if err != nil {
 				return err
 			}
 			if frames {
-				return transcripts(cmd.Context(), cmd.OutOrStdout(), a.stderr, a.logger(slog.LevelInfo), site)
+				return transcripts(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), log, site)
 			}
-			r, err := newReader(site, nil, a.logger(slog.LevelInfo))
+			r, err := newReader(site, nil, log)
 			if err != nil {
 				return err
 			}
 			defer r.close()
-			show := r.table
-			if a.json {
-				show = r.objects
+			show := table
+			if asJSON {
+				show = objects
 			}
 			if !watch {
-				return report(a.stderr, r.round(cmd.Context()), func(ps []polled) error { return show(cmd.OutOrStdout(), ps) }, site)
+				return r.once(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), show)
 			}
-			return r.watch(cmd.Context(), cmd.OutOrStdout(), show, every, a.json)
+			return r.watch(cmd.Context(), cmd.OutOrStdout(), show, every, asJSON)
 		},
 	}
 	c.Flags().BoolVar(&once, "once", false, "read once and exit (the default)")
 	c.Flags().BoolVar(&watch, "watch", false, "read again and again until interrupted")
 	c.Flags().BoolVar(&frames, "frames", false, "read once and print what crossed the wire, as a transcript (CONTRIBUTING.md)")
 	c.Flags().DurationVar(&every, "every", 2*time.Second, "pause between two readings with --watch")
-	c.Flags().BoolVar(&a.json, "json", false, "one JSON object a value")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a value")
 	return c
+}
+
+// Read reads every meter of site once and shows what it says, on stderr what is
+// wrong. Its error is the worst of that.
+func Read(ctx context.Context, out, stderr io.Writer, log *slog.Logger, site *configs.Site) error {
+	r, err := newReader(site, nil, log)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	return r.once(ctx, out, stderr, table)
 }
 
 // reader reads the meters of a site, outside the agent.
 type reader struct {
 	site  *configs.Site
 	lines []agent.Line
-}
-
-// polled is one meter read once.
-type polled struct {
-	meter    *configs.Meter
-	columns  []agent.Column
-	readings []drivers.Reading
-	at       time.Time
-	err      error
-	answered bool   // at least one value came
-	odd      []int  // readings that cannot be
-	fits     *order // the word order under which they can
 }
 
 func newReader(site *configs.Site, tap func(drivers.Frame), log *slog.Logger) (*reader, error) {
@@ -106,27 +106,25 @@ func transcripts(ctx context.Context, out, stderr io.Writer, log *slog.Logger, s
 		return err
 	}
 	defer r.close()
-	var polls [][]polled
+	var polls [][]diagnose.Poll
 	for _, l := range r.lines {
-		var ps []polled
+		var ps []diagnose.Poll
 		for _, m := range l.Meters {
 			meter := r.meter(m.Name)
 			fmt.Fprintf(out, "# %s, profile %s\n@ %s\n", m.Name, m.Profile, meter.Address)
-			p := polled{meter: meter, columns: m.Columns, readings: make([]drivers.Reading, len(m.Columns)), at: time.Now()}
-			p.err = m.Device.Read(ctx, p.readings)
-			p.answered = p.err == nil || anyValue(p.readings)
-			for i, q := range p.readings {
+			p := diagnose.Read(ctx, meter, m)
+			for i, q := range p.Readings {
 				if q.Quality == drivers.OK {
-					c := p.columns[i]
-					c.Multiplier = drivers.Decimal{Coef: 1} // as on the meter's own display
-					fmt.Fprintln(out, strings.TrimSpace(fmt.Sprintf("= %s %s %s", c.Name, decimal(q.Coef, c), c.Unit)))
+					c := p.Columns[i]
+					shown := drivers.Decimal{Coef: q.Coef, Exp: c.Exp} // on the meter's own display
+					fmt.Fprintln(out, strings.TrimSpace(fmt.Sprintf("= %s %v %s", c.Name, shown, c.Unit)))
 				}
 			}
 			ps = append(ps, p)
 		}
 		polls = append(polls, ps)
 	}
-	return report(stderr, polls, func([]polled) error { return nil }, site)
+	return report(stderr, polls, func([]diagnose.Poll) error { return nil }, site)
 }
 
 func (r *reader) close() {
@@ -137,16 +135,14 @@ func (r *reader) close() {
 
 // round reads every meter once, the lines side by side, and returns the polls
 // line by line in the order of the site file.
-func (r *reader) round(ctx context.Context) [][]polled {
-	polls := make([][]polled, len(r.lines))
+func (r *reader) round(ctx context.Context) [][]diagnose.Poll {
+	polls := make([][]diagnose.Poll, len(r.lines))
 	var wg sync.WaitGroup
 	for i, l := range r.lines {
 		wg.Go(func() {
 			for _, m := range l.Meters {
-				p := polled{meter: r.meter(m.Name), columns: m.Columns, readings: make([]drivers.Reading, len(m.Columns)), at: time.Now()}
-				p.err = m.Device.Read(ctx, p.readings)
-				p.answered = p.err == nil || anyValue(p.readings)
-				wrongOrder(ctx, m.Device, &p)
+				p := diagnose.Read(ctx, r.meter(m.Name), m)
+				p.TryOrders(ctx, m.Device)
 				polls[i] = append(polls[i], p)
 			}
 		})
@@ -164,9 +160,14 @@ func (r *reader) meter(name string) *configs.Meter {
 	return nil
 }
 
+// once shows one round and what is wrong with it.
+func (r *reader) once(ctx context.Context, out, stderr io.Writer, show func(io.Writer, []diagnose.Poll) error) error {
+	return report(stderr, r.round(ctx), func(ps []diagnose.Poll) error { return show(out, ps) }, r.site)
+}
+
 // watch shows round after round until ctx ends: on a terminal each over the one
 // before, elsewhere each under the time it was read.
-func (r *reader) watch(ctx context.Context, out io.Writer, show func(io.Writer, []polled) error, every time.Duration, json bool) error {
+func (r *reader) watch(ctx context.Context, out io.Writer, show func(io.Writer, []diagnose.Poll) error, every time.Duration, json bool) error {
 	for {
 		polls := r.round(ctx)
 		if ctx.Err() != nil {
@@ -184,7 +185,7 @@ func (r *reader) watch(ctx context.Context, out io.Writer, show func(io.Writer, 
 				return err
 			}
 			if !json {
-				for _, e := range diagnose(&r.site.Lines[i], polls[i]) {
+				for _, e := range diagnose.Line(&r.site.Lines[i], polls[i]) {
 					cli.Print(out, "tallystick", e)
 				}
 			}
@@ -198,7 +199,7 @@ func (r *reader) watch(ctx context.Context, out io.Writer, show func(io.Writer, 
 }
 
 // report shows a round and then what is wrong with it. Its error is the worst.
-func report(stderr io.Writer, polls [][]polled, show func([]polled) error, site *configs.Site) error {
+func report(stderr io.Writer, polls [][]diagnose.Poll, show func([]diagnose.Poll) error, site *configs.Site) error {
 	var worst *cli.Error
 	for i := range polls {
 		if err := show(polls[i]); err != nil {
@@ -206,7 +207,7 @@ func report(stderr io.Writer, polls [][]polled, show func([]polled) error, site 
 		}
 	}
 	for i := range polls {
-		for _, e := range diagnose(&site.Lines[i], polls[i]) {
+		for _, e := range diagnose.Line(&site.Lines[i], polls[i]) {
 			cli.Print(stderr, "tallystick", e)
 			if worst == nil || e.Exit > worst.Exit {
 				worst = &cli.Error{Exit: e.Exit}
@@ -220,16 +221,16 @@ func report(stderr io.Writer, polls [][]polled, show func([]polled) error, site 
 }
 
 // objects prints one JSON object a value.
-func (r *reader) objects(out io.Writer, polls []polled) error {
+func objects(out io.Writer, polls []diagnose.Poll) error {
 	enc := json.NewEncoder(out)
 	for _, p := range polls {
-		for i, q := range p.readings {
+		for i, q := range p.Readings {
 			v := value{
-				Meter: string(p.meter.Name), Quantity: p.columns[i].Name, Unit: p.columns[i].Unit,
-				Quality: q.Quality.String(), Time: p.at.UTC().Format(time.RFC3339Nano),
+				Meter: string(p.Meter.Name), Quantity: p.Columns[i].Name, Unit: p.Columns[i].Unit,
+				Quality: q.Quality.String(), Time: p.At.UTC().Format(time.RFC3339Nano),
 			}
 			if q.Quality.HasValue() {
-				s := decimal(q.Coef, p.columns[i])
+				s := p.Value(i)
 				v.Value = &s
 			}
 			if err := enc.Encode(v); err != nil {
@@ -252,37 +253,28 @@ type value struct {
 }
 
 // table prints aligned columns; Chinese labels count two cells.
-func (r *reader) table(out io.Writer, polls []polled) error {
+func table(out io.Writer, polls []diagnose.Poll) error {
 	for _, p := range polls {
-		name := string(p.meter.Name)
-		if p.meter.Label != "" {
-			name += " " + string(p.meter.Label)
+		name := string(p.Meter.Name)
+		if p.Meter.Label != "" {
+			name += " " + string(p.Meter.Label)
 		}
-		if _, err := fmt.Fprintf(out, "%s  %s %s  %s\n", name, called(p.meter), p.meter.Address, p.meter.Profile); err != nil {
+		if _, err := fmt.Fprintf(out, "%s  %s  %s\n", name, diagnose.Address(p.Meter), p.Meter.Profile); err != nil {
 			return err
 		}
-		for i, q := range p.readings {
+		for i, q := range p.Readings {
 			text := "—"
 			if q.Quality.HasValue() {
-				text = decimal(q.Coef, p.columns[i])
+				text = p.Value(i)
 			}
 			note := ""
 			if q.Quality != drivers.OK {
 				note = q.Quality.String()
 			}
-			if _, err := fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("  %-22s %s %-6s %s", p.columns[i].Name, runewidth.FillLeft(text, 14), p.columns[i].Unit, note), " ")); err != nil {
+			if _, err := fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("  %-22s %s %-6s %s", p.Columns[i].Name, runewidth.FillLeft(text, 14), p.Columns[i].Unit, note), " ")); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// decimal is a reading on the site's side of the transformers, exact.
-func decimal(coef int64, c agent.Column) string {
-	d := drivers.Decimal{Coef: coef, Exp: c.Exp}
-	if p, ok := d.Times(c.Multiplier); ok {
-		return p.String()
-	}
-	return d.String() + " x " + c.Multiplier.String()
 }

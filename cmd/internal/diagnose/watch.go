@@ -1,4 +1,4 @@
-package main
+package diagnose
 
 import (
 	"log/slog"
@@ -21,7 +21,7 @@ type lineWatch struct {
 	log   *slog.Logger
 	index map[string]int // by meter name, into what follows
 
-	polls  []polled // the newest of each meter
+	polls  []Poll   // the newest of each meter
 	said   []string // code of what was said of each meter, "" when it answers
 	broken string   // code of what was said of the line itself
 	asked  int      // meters polled at least once
@@ -29,15 +29,15 @@ type lineWatch struct {
 	spoken bool // the first round is over, or lasted too long
 }
 
-// watchLines returns what is to see every poll of the site's agent.
-func watchLines(site *configs.Site, log *slog.Logger) func(agent.Poll) {
+// Watch returns what is to see every poll of the site's agent.
+func Watch(site *configs.Site, log *slog.Logger) func(agent.Poll) {
 	lines := map[string]*lineWatch{}
 	for i := range site.Lines {
 		l := &lineWatch{line: &site.Lines[i], log: log, index: map[string]int{}}
 		for j := range site.Meters {
 			if m := &site.Meters[j]; m.Line == string(l.line.Name) {
 				l.index[string(m.Name)] = len(l.polls)
-				l.polls = append(l.polls, polled{meter: m})
+				l.polls = append(l.polls, Poll{Meter: m})
 			}
 		}
 		l.said = make([]string, len(l.polls))
@@ -48,8 +48,8 @@ func watchLines(site *configs.Site, log *slog.Logger) func(agent.Poll) {
 
 func (l *lineWatch) see(p agent.Poll) {
 	i := l.index[p.Meter]
-	first := l.polls[i].at.IsZero()
-	l.polls[i].at, l.polls[i].err, l.polls[i].answered = p.Start, p.Err, p.Err == nil || anyValue(p.Readings)
+	first := l.polls[i].At.IsZero()
+	l.polls[i].At, l.polls[i].err, l.polls[i].answered = p.Start, p.Err, p.Err == nil || anyValue(p.Readings)
 	if first {
 		l.asked++
 	}
@@ -84,12 +84,12 @@ func (l *lineWatch) see(p agent.Poll) {
 func (l *lineWatch) judge(i int) {
 	p := l.polls[i]
 	switch {
-	case p.at.IsZero() || ofLine(p.err) || heldOff(p.err):
+	case p.At.IsZero() || ofLine(p.err) || heldOff(p.err):
 		return
 	case p.err == nil:
 		if l.said[i] != "" {
 			l.said[i] = ""
-			l.log.Info("meter answers again", "meter", string(p.meter.Name))
+			l.log.Info("meter answers again", "meter", string(p.Meter.Name))
 		}
 		return
 	}

@@ -1,4 +1,4 @@
-package main
+package technician
 
 import (
 	"encoding/hex"
@@ -113,8 +113,9 @@ func newFrame(d drivers.Description) frame {
 	return f
 }
 
-func newDecodeCommand(a *app) *cobra.Command {
+func newDecodeCommand() *cobra.Command {
 	var protocol string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "decode --protocol PROTOCOL HEX...",
 		Short: "Say what one frame means",
@@ -136,7 +137,7 @@ A line of Modbus ASCII or IEC 62056-21 may stand as it is: :010300000004F8
 				return err
 			}
 			d := codec.describe(b)
-			if err := a.printFrame(cmd.OutOrStdout(), d); err != nil {
+			if err := printFrame(cmd.OutOrStdout(), d, asJSON); err != nil {
 				return err
 			}
 			if !d.Valid {
@@ -146,7 +147,7 @@ A line of Modbus ASCII or IEC 62056-21 may stand as it is: :010300000004F8
 		},
 	}
 	c.Flags().StringVarP(&protocol, "protocol", "p", "", "what the frame speaks: "+protocolWords())
-	c.Flags().BoolVar(&a.json, "json", false, "one JSON object on stdout")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object on stdout")
 	return c
 }
 
@@ -199,8 +200,8 @@ func parseHex(args []string) ([]byte, error) {
 }
 
 // printFrame prints what d says as JSON or for people.
-func (a *app) printFrame(out io.Writer, d drivers.Description) error {
-	if a.json {
+func printFrame(out io.Writer, d drivers.Description, asJSON bool) error {
+	if asJSON {
 		return json.NewEncoder(out).Encode(newFrame(d))
 	}
 	if !d.Valid {

@@ -1,4 +1,6 @@
-package main
+// Package service puts the program under a system's service manager: the commands
+// that install, start and stop it there, and how it runs when the manager starts it.
+package service
 
 import (
 	"errors"
@@ -17,12 +19,12 @@ import (
 	"github.com/tallystick/tallystick/packaging"
 )
 
-const (
-	serviceName    = "tallystick"
-	serviceSummary = "Tallystick meter evidence agent"
-)
+const name = "tallystick" // of the service
 
-func newServiceCommand(a *app) *cobra.Command {
+// NewCommand is the command service. config is where the site file's path stands
+// once the command line is read; load reads that file and has shown its faults
+// when it returns an error.
+func NewCommand(config *string, load func() (*configs.Site, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "service",
 		Short: "Install, start or stop tallystick as a system service",
@@ -37,7 +39,7 @@ hardened unit of our own, procd, OpenRC and others).`,
 			if err := s.Install(); err != nil {
 				return err
 			}
-			fmt.Fprintf(w, "installed %s under %s; start it with: tallystick service start\n", serviceName, s.Platform())
+			fmt.Fprintf(w, "installed %s under %s; start it with: tallystick service start\n", name, s.Platform())
 			return nil
 		}},
 		{"uninstall", "Remove the service; the history and the key stay", func(s service.Service, _ io.Writer) error { return s.Uninstall() }},
@@ -50,7 +52,7 @@ hardened unit of our own, procd, OpenRC and others).`,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				directory := configs.DefaultDirectory
 				if s.use == "install" { // a wrong file would only fail later, unseen
-					site, err := a.load()
+					site, err := load()
 					if err != nil {
 						return err
 					}
@@ -59,11 +61,11 @@ hardened unit of our own, procd, OpenRC and others).`,
 						return err
 					}
 				}
-				svc, err := newService(a.config, directory)
+				svc, err := newService(*config, directory)
 				if err != nil {
 					return err
 				}
-				return serviceError(s.use, s.do(svc, cmd.ErrOrStderr()))
+				return explain(s.use, s.do(svc, cmd.ErrOrStderr()))
 			},
 		})
 	}
@@ -105,7 +107,7 @@ func status(s service.Service, w io.Writer) error {
 	return &cli.Error{Exit: cli.Fault, Hint: "tallystick service start"}
 }
 
-func serviceError(what string, err error) error {
+func explain(what string, err error) error {
 	var known *cli.Error
 	if err == nil || errors.As(err, &known) {
 		return err
@@ -124,24 +126,24 @@ func serviceError(what string, err error) error {
 
 // newService is the service as this system's manager sees it.
 func newService(config, directory string) (service.Service, error) {
-	c, err := serviceConfig(config, directory)
+	c, err := describe(config, directory)
 	if err != nil {
 		return nil, err
 	}
 	return service.New(idle{}, c)
 }
 
-// serviceConfig describes the service to any service manager; directory is
+// describe tells what the service is, to any service manager; directory is
 // where the agent keeps the copy of the last good site file.
-func serviceConfig(config, directory string) (*service.Config, error) {
+func describe(config, directory string) (*service.Config, error) {
 	path, err := filepath.Abs(config) // the manager starts us in another directory
 	if err != nil {
 		return nil, err
 	}
 	return &service.Config{
-		Name:        serviceName,
+		Name:        name,
 		DisplayName: "Tallystick",
-		Description: serviceSummary,
+		Description: "Tallystick meter evidence agent",
 		Arguments:   []string{"run", "--config", path, "--last-good", directory},
 		Option: service.KeyValue{
 			"SystemdScript": packaging.SystemdUnit(),
