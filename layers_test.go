@@ -51,6 +51,7 @@ var may = map[string][]string{
 	"uplink/custody/counter":       {"uplink/custody/suite"}, // pure as well
 	"uplink/custody/tpm":           {"uplink/custody", "uplink/custody/*", "uplink/keyfile"},
 	"uplink/custody/custodytest":   {"uplink/custody/suite"}, // for tests
+	"uplink/mqtt/mqtttest":         {},                       // for tests
 	"uplink/custody/pkcs11":        {"buffer/vfs/private", "uplink/custody", "uplink/custody/suite"},
 	"uplink/custody/suite":         {}, // pure: verifiers import it
 	"uplink/lender":                {"buffer/vfs", "uplink", "uplink/*"},
@@ -95,7 +96,7 @@ var only = map[string][]string{
 	"go.bug.st/serial":                    {"drivers/line"},
 	"github.com/kardianos/service":        {"cmd/internal/service"},
 	"github.com/miekg/pkcs11":             {"uplink/custody/pkcs11"},
-	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo"},
+	"github.com/mochi-mqtt/server/v2":     {"cmd/tally-demo", "uplink/mqtt/mqtttest"},
 	"github.com/mdp/qrterminal":           {"cmd/tallystick"},
 	"github.com/veraison/go-cose":         {"uplink/evidence"},
 	"github.com/emmansun/gmsm":            {"uplink/evidence", "uplink/evidence/evidencetest", "uplink/custody", "uplink/keyfile", "uplink/witness/checkpoint", "uplink/custody/suite"},
@@ -104,7 +105,7 @@ var only = map[string][]string{
 	"github.com/spf13/cobra":              {"cmd/internal/cli", "cmd/internal/service", "cmd/internal/technician", "cmd/tallystick", "cmd/tally-lender", "cmd/tally-sim", "cmd/tally-demo"},
 	"time/tzdata":                         {"cmd/internal/assembly"},
 	// Packages imported by tests only.
-	"testing": {"uplink/evidence/evidencetest", "uplink/custody/custodytest", "drivers/drivertest"},
+	"testing": {"uplink/evidence/evidencetest", "uplink/custody/custodytest", "uplink/mqtt/mqtttest", "drivers/drivertest"},
 }
 
 func TestArrows(t *testing.T) {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,16 +13,13 @@ import (
 	"testing"
 	"time"
 
-	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/keyfile"
 	"github.com/tallystick/tallystick/uplink/mqtt"
+	"github.com/tallystick/tallystick/uplink/mqtt/mqtttest"
 )
 
 // syncBuffer is what a running command has printed so far.
@@ -39,39 +34,6 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
-
-// allowAll lets everybody do everything.
-type allowAll struct{ mochi.HookBase }
-
-func (*allowAll) ID() string { return "allow-all" }
-func (*allowAll) Provides(b byte) bool {
-	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
-}
-func (*allowAll) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
-func (*allowAll) OnACLCheck(*mochi.Client, string, bool) bool              { return true }
-
-func startBroker(t *testing.T) string {
-	t.Helper()
-	b := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err := b.AddHook(new(allowAll), nil); err != nil {
-		t.Fatal(err)
-	}
-	l := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0"})
-	if err := b.AddListener(l); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Serve(); err != nil {
-		t.Fatal(err)
-	}
-	// Server.Close races with connections that are just being made.
-	t.Cleanup(func() {
-		l.Close(func(string) {})
-		for _, c := range b.Clients.GetAll() {
-			c.Stop(io.EOF)
-		}
-	})
-	return "mqtt://" + l.Address()
-}
 
 // box is a stream that a shipper sends and that grows.
 type box struct {
@@ -215,7 +177,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // on meanwhile, and keeps what it has.
 func TestReplayOpensWhatWasNotGiven(t *testing.T) {
 	t.Parallel()
-	broker := startBroker(t)
+	broker := "mqtt://" + mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	dir, config := bankA(t, broker)
 	b := newBox(t, broker, 12)
 	var printed, logged syncBuffer
@@ -269,7 +231,7 @@ func leafHash(t *testing.T, bundle string, n int) string {
 
 func TestReplaySaysWhatDidNotCome(t *testing.T) {
 	t.Parallel()
-	broker := startBroker(t)
+	broker := "mqtt://" + mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	dir, config := bankA(t, broker)
 	out := filepath.Join(dir, "again.tally")
 	again := func(lo, hi string) (int, string) {
@@ -318,7 +280,7 @@ func TestReplaySaysWhatDidNotCome(t *testing.T) {
 // The answer to a challenge is printed by whoever waits for it, and by a watch.
 func TestChallengeCommand(t *testing.T) {
 	t.Parallel()
-	broker := startBroker(t)
+	broker := "mqtt://" + mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	_, config := bankA(t, broker)
 	b := newBox(t, broker, 2)
 	var printed, logged syncBuffer

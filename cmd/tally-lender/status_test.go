@@ -11,12 +11,13 @@ import (
 
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
+	"github.com/tallystick/tallystick/uplink/mqtt/mqtttest"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
 func TestStatus(t *testing.T) {
 	t.Parallel()
-	broker := startBroker(t)
+	broker := "mqtt://" + mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	_, config := bankA(t, broker)
 	if exit, stdout, stderr := command("status", "-c", config); exit != 0 || stdout != "box plant-7: nothing received yet\n" {
 		t.Errorf("exit %d, %s%s", exit, stdout, stderr)

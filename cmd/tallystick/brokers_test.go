@@ -11,7 +11,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"log/slog"
 	"math/big"
 	"net"
 	"path/filepath"
@@ -21,45 +20,22 @@ import (
 	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/tallystick/tallystick/drivers/sim"
+	"github.com/tallystick/tallystick/uplink/mqtt/mqtttest"
 )
 
 // doorman lets in who knows the password; "" is everybody.
 type doorman struct {
-	mochi.HookBase
+	mqtttest.Open
 	password string
 	asked    atomic.Int64
 }
 
-func (*doorman) ID() string { return "doorman" }
-func (*doorman) Provides(b byte) bool {
-	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
-}
 func (d *doorman) OnConnectAuthenticate(_ *mochi.Client, p packets.Packet) bool {
 	d.asked.Add(1)
 	return d.password == "" || string(p.Connect.Password) == d.password
-}
-func (*doorman) OnACLCheck(*mochi.Client, string, bool) bool { return true }
-
-// broker runs an MQTT broker at address and returns where it listens.
-func broker(t *testing.T, address string, cfg *tls.Config, d *doorman) string {
-	t.Helper()
-	s := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err := s.AddHook(d, nil); err != nil {
-		t.Fatal(err)
-	}
-	l := listeners.NewTCP(listeners.Config{ID: "t", Address: address, TLSConfig: cfg})
-	if err := s.AddListener(l); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Serve(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return l.Address()
 }
 
 // selfSigned makes a certificate authority that is also a server on loopback.
@@ -98,13 +74,13 @@ func tcpSite(address, more string) string {
 
 func TestMistake13BrokerDownAtStart(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", mqtttest.Anywhere)
 	if err != nil {
 		t.Fatal(err)
 	}
 	port := l.Addr().String()
 	l.Close()
-	address, units := meters(t, sim.TCP, "127.0.0.1:0", 7)
+	address, units := meters(t, sim.TCP, mqtttest.Anywhere, 7)
 	dir, path := site(t, tcpSite(address, "lenders:\n  - {name: bank-a, broker: mqtt://"+port+", share: [energy], ack: puback}\n"))
 
 	const says, do = `E-301 lender bank-a: connect to broker mqtt://HOST:PORT: connection refused`, `nothing listens at that address: check host and port, and that the broker runs; readings are kept meanwhile`
@@ -119,7 +95,7 @@ func TestMistake13BrokerDownAtStart(t *testing.T) {
 	agent := background(t, "run", "--verbose", "--config", path)
 	until(t, func() bool { return units[7].Requests() > before }, func() string { return "no meter is read while the broker is down" })
 	agent.says("level=DEBUG msg=\"E-301") // the second attempt
-	broker(t, port, nil, &doorman{})
+	mqtttest.Broker(t, port, nil)
 	agent.says("msg=connected lender=bank-a")
 	agent.stop(0)
 	same(t, "run", agent.warnings(dir), noConsentYet+`level=WARN msg="`+strings.Replace(says, "lender bank-a: ", "", 1)+`" lender=bank-a do="`+do+`"`+"\n")
@@ -130,8 +106,8 @@ func TestMistake14WrongPasswordOrCA(t *testing.T) {
 	server, theirs := selfSigned(t, "bank broker")
 	_, old := selfSigned(t, "old bank broker")
 	d := &doorman{password: "right"}
-	address := broker(t, "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{server}}, d)
-	meter, units := meters(t, sim.TCP, "127.0.0.1:0", 7)
+	address := mqtttest.Broker(t, mqtttest.Anywhere, &tls.Config{Certificates: []tls.Certificate{server}}, d)
+	meter, units := meters(t, sim.TCP, mqtttest.Anywhere, 7)
 	for _, c := range []struct{ name, ca, says, do string }{
 		{"wrong password", theirs, `E-303 lender bank-a: connect to broker mqtts://HOST:PORT: not authorised: wrong user name or password, or no rights`,
 			"compare user name, password and client certificate with what the lender gave; if they are right, the lender must allow this client its topics"},

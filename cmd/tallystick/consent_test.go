@@ -25,6 +25,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/evidence/record"
 	"github.com/tallystick/tallystick/uplink/lender"
+	"github.com/tallystick/tallystick/uplink/mqtt/mqtttest"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -133,7 +134,7 @@ func fill(form string, with ...string) string {
 // each verifies.
 func TestConsentFromGrantToWithdrawal(t *testing.T) {
 	t.Parallel()
-	address := broker(t, "127.0.0.1:0", nil, &doorman{})
+	address := mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	meter, units := meters(t, sim.TCP, "127.0.0.1:0", 7)
 	a, b := newBank(t, 11), newBank(t, 12)
 	dir, path := site(t, often(tcpSite(meter, fmt.Sprintf(`lenders:
@@ -258,7 +259,7 @@ func (r *running) polls(m *meter.Modbus) {
 // TestWithdrawnWhileNotRunning: nothing goes out between the start and the leaf.
 func TestWithdrawnWhileNotRunning(t *testing.T) {
 	t.Parallel()
-	address := broker(t, "127.0.0.1:0", nil, &doorman{})
+	address := mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	meter, units := meters(t, sim.TCP, "127.0.0.1:0", 7)
 	a := newBank(t, 13)
 	dir, path := site(t, often(tcpSite(meter, fmt.Sprintf("lenders:\n  - {name: bank-a, broker: \"mqtt://%s\", share: [energy], public_key: \"%s\"}\n", address, publicOf(a.key)))))

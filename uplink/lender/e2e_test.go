@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"io"
-	"log/slog"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -13,13 +11,13 @@ import (
 	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/tallystick/tallystick/uplink"
 	"github.com/tallystick/tallystick/uplink/evidence"
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/mqtt"
+	"github.com/tallystick/tallystick/uplink/mqtt/mqtttest"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -179,18 +177,14 @@ func nothingMissing(t *testing.T, dir string, y *tally, streams ...*evidencetest
 // lossy is a broker hook that acknowledges deliveries and receipts and then
 // forgets every so-manieth.
 type lossy struct {
-	mochi.HookBase
+	mqtttest.Open
 	every   int64
 	seen    atomic.Int64
 	dropped atomic.Int64
 }
 
-func (*lossy) ID() string { return "lossy" }
-func (*lossy) Provides(b byte) bool {
-	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck || b == mochi.OnPublish
-}
-func (*lossy) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
-func (*lossy) OnACLCheck(*mochi.Client, string, bool) bool              { return true }
+func (*lossy) ID() string             { return "lossy" }
+func (h *lossy) Provides(b byte) bool { return h.Open.Provides(b) || b == mochi.OnPublish }
 func (h *lossy) OnPublish(_ *mochi.Client, p packets.Packet) (packets.Packet, error) {
 	kind, _, _, err := evidence.ParseTopic(p.TopicName)
 	if err == nil && (kind == evidence.DeliveryTopic || kind == evidence.ReceiptTopic) && h.every > 0 && h.seen.Add(1)%h.every == 0 {
@@ -200,34 +194,11 @@ func (h *lossy) OnPublish(_ *mochi.Client, p packets.Packet) (packets.Packet, er
 	return p, nil
 }
 
-func startBroker(t *testing.T, h *lossy) string {
-	t.Helper()
-	b := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err := b.AddHook(h, nil); err != nil {
-		t.Fatal(err)
-	}
-	l := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0"})
-	if err := b.AddListener(l); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Serve(); err != nil {
-		t.Fatal(err)
-	}
-	// Server.Close races with connections that are just being made.
-	t.Cleanup(func() {
-		l.Close(func(string) {})
-		for _, c := range b.Clients.GetAll() {
-			c.Stop(io.EOF)
-		}
-	})
-	return "mqtt://" + l.Address()
-}
-
 var backlog = flag.Int("backlog", 1000, "leaves that TestBacklogThroughALossyBroker ships")
 
 func TestBacklogThroughALossyBroker(t *testing.T) {
 	h := &lossy{every: 199}
-	broker, dir, s := startBroker(t, h), t.TempDir(), evidencetest.NewStream(t, 1, *backlog)
+	broker, dir, s := "mqtt://"+mqtttest.Broker(t, mqtttest.Anywhere, nil, h), t.TempDir(), evidencetest.NewStream(t, 1, *backlog)
 	l, y := lenderAt(t, broker, dir)
 	stopLender := background(t, l.Run)
 	<-y.connected
@@ -243,7 +214,7 @@ func TestBacklogThroughALossyBroker(t *testing.T) {
 }
 
 func TestLenderRestartsAndBoxesShareABroker(t *testing.T) {
-	broker, dir := startBroker(t, new(lossy)), t.TempDir()
+	broker, dir := "mqtt://"+mqtttest.Broker(t, mqtttest.Anywhere, nil), t.TempDir()
 	streams := []*evidencetest.Stream{evidencetest.NewStream(t, 1, 200), evidencetest.NewStream(t, 2, 200), evidencetest.NewStream(t, 3, 200)}
 	l, y := lenderAt(t, broker, dir)
 	stopLender := background(t, l.Run)

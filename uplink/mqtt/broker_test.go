@@ -3,58 +3,14 @@ package mqtt
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"io"
-	"log/slog"
 	"net"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
-	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
-	mpackets "github.com/mochi-mqtt/server/v2/packets"
 )
-
-// allowAll lets everybody do everything.
-type allowAll struct{ mochi.HookBase }
-
-func (*allowAll) ID() string { return "allow-all" }
-func (*allowAll) Provides(b byte) bool {
-	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
-}
-func (*allowAll) OnConnectAuthenticate(*mochi.Client, mpackets.Packet) bool { return true }
-func (*allowAll) OnACLCheck(*mochi.Client, string, bool) bool               { return true }
-
-// startBroker runs an honest broker in this process and returns its address.
-func startBroker(t *testing.T, cfg *tls.Config, hooks ...mochi.Hook) string {
-	t.Helper()
-	s := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
-	if len(hooks) == 0 {
-		hooks = []mochi.Hook{new(allowAll)}
-	}
-	for _, h := range hooks {
-		if err := s.AddHook(h, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	l := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0", TLSConfig: cfg})
-	if err := s.AddListener(l); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Serve(); err != nil {
-		t.Fatal(err)
-	}
-	// Server.Close races with connections that are just being made.
-	t.Cleanup(func() {
-		l.Close(func(string) {})
-		for _, c := range s.Clients.GetAll() {
-			c.Stop(io.EOF)
-		}
-	})
-	return l.Address()
-}
 
 // script is a broker that does what the test says, over real TCP.
 type script struct {

@@ -14,6 +14,8 @@ import (
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	mpackets "github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/tallystick/tallystick/uplink/mqtt/mqtttest"
 )
 
 func wantReason(t *testing.T, err error, want Reason, words string) {
@@ -174,7 +176,7 @@ func TestTLS(t *testing.T) {
 		{name: "TLS 1.1", server: old, files: Files{CA: caFile}, words: "version"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			addr := startBroker(t, c.server)
+			addr := mqtttest.Broker(t, mqtttest.Anywhere, c.server)
 			clock := c.clock
 			if clock.IsZero() {
 				clock = time.Now()
@@ -198,11 +200,11 @@ func TestTLS(t *testing.T) {
 		})
 	}
 	t.Run("plain broker", func(t *testing.T) {
-		_, err := Dial(t.Context(), Options{Broker: "mqtts://" + startBroker(t, nil), ConnectTimeout: 2 * time.Second})
+		_, err := Dial(t.Context(), Options{Broker: "mqtts://" + mqtttest.Broker(t, mqtttest.Anywhere, nil), ConnectTimeout: 2 * time.Second})
 		wantReason(t, err, TLS, "TLS at this port")
 	})
 	t.Run("TLS broker, plain client", func(t *testing.T) {
-		_, err := Dial(t.Context(), Options{Broker: "mqtt://" + startBroker(t, ca.server()), ConnectTimeout: 2 * time.Second})
+		_, err := Dial(t.Context(), Options{Broker: "mqtt://" + mqtttest.Broker(t, mqtttest.Anywhere, ca.server()), ConnectTimeout: 2 * time.Second})
 		var e *ConnectError
 		if !errors.As(err, &e) || e.Reason != Protocol && e.Reason != Unavailable {
 			t.Fatal(err)
@@ -223,7 +225,7 @@ func (*account) OnConnectAuthenticate(_ *mochi.Client, p mpackets.Packet) bool {
 func (*account) OnACLCheck(_ *mochi.Client, topic string, _ bool) bool { return topic != "secret" }
 
 func TestAccount(t *testing.T) {
-	addr := startBroker(t, nil, new(account))
+	addr := mqtttest.Broker(t, mqtttest.Anywhere, nil, new(account))
 	_, err := Dial(t.Context(), Options{Broker: "mqtt://" + addr, ClientID: "x", Username: "joe", Password: "wrong"})
 	wantReason(t, err, NotAuthorised, "wrong user name or password")
 	if strings.Contains(fmt.Sprintf("%+v", err), "wrong\"") {

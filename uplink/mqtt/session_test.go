@@ -12,10 +12,12 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/tallystick/tallystick/uplink/mqtt/mqtttest"
 )
 
 func TestPublishAndSubscribeInOrder(t *testing.T) {
-	addr := startBroker(t, nil)
+	addr := mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	sub := dial(t, Options{Broker: "mqtt://" + addr, ClientID: "sub"})
 	pub := dial(t, Options{Broker: "tcp://" + addr, ClientID: "pub"})
 	const n = 2000
@@ -43,7 +45,7 @@ func TestPublishAndSubscribeInOrder(t *testing.T) {
 }
 
 func TestSlowHandlerDoesNotEndSession(t *testing.T) {
-	addr := startBroker(t, nil)
+	addr := mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	s := dial(t, Options{Broker: "mqtt://" + addr, ClientID: "s", KeepAlive: time.Second})
 	release, first := make(chan struct{}), make(chan struct{}, 10)
 	if err := s.Subscribe(t.Context(), "x", 1, func(string, []byte) { first <- struct{}{}; <-release }); err != nil {
@@ -67,7 +69,7 @@ func TestSlowHandlerDoesNotEndSession(t *testing.T) {
 }
 
 func TestWillAndClose(t *testing.T) {
-	addr := startBroker(t, nil)
+	addr := mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	watch := dial(t, Options{Broker: "mqtt://" + addr, ClientID: "w"})
 	got := make(chan string, 4)
 	if err := watch.Subscribe(t.Context(), "state/+", 1, func(topic string, p []byte) { got <- topic + "=" + string(p) }); err != nil {
@@ -120,7 +122,7 @@ func TestNoPubackIsNoSuccess(t *testing.T) {
 }
 
 func TestNilTokenAloneIsNotBelieved(t *testing.T) {
-	addr := startBroker(t, nil)
+	addr := mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	s := dial(t, Options{Broker: "mqtt://" + addr, ClientID: "x"})
 	result := make(chan error, 1)
 	s.settle(tokenFor(t), outgoing{Message{QoS: 1}, func(err error) { result <- err }})
@@ -282,7 +284,7 @@ func TestFloodEndsSession(t *testing.T) {
 }
 
 func TestSizesAreCheckedBeforeSending(t *testing.T) {
-	addr := startBroker(t, nil)
+	addr := mqtttest.Broker(t, mqtttest.Anywhere, nil)
 	c := dial(t, Options{Broker: "mqtt://" + addr, ClientID: "x", MaxPacket: 1000})
 	var size *SizeError
 	if err := c.Publish(t.Context(), strings.Repeat("t", 65536), 1, false, nil); !errors.As(err, &size) || size.What != "topic" {

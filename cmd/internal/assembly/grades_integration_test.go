@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -16,10 +15,6 @@ import (
 	"testing"
 	"time"
 
-	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"github.com/tallystick/tallystick/agent"
 	"github.com/tallystick/tallystick/agent/history"
 	"github.com/tallystick/tallystick/configs"
@@ -28,6 +23,7 @@ import (
 	"github.com/tallystick/tallystick/uplink/evidence/evidencetest"
 	"github.com/tallystick/tallystick/uplink/lender"
 	"github.com/tallystick/tallystick/uplink/mqtt"
+	"github.com/tallystick/tallystick/uplink/mqtt/mqtttest"
 	"github.com/tallystick/tallystick/uplink/verify"
 )
 
@@ -43,7 +39,7 @@ func TestIntegrationGradeA(t *testing.T) {
 	}{{evidence.Synchronised, verify.GradeA}, {evidence.Unsynchronised, verify.GradeC}} {
 		t.Run(string(c.flag), func(t *testing.T) {
 			t.Parallel()
-			broker, dir := openBroker(t), t.TempDir()
+			broker, dir := "mqtt://"+mqtttest.Broker(t, mqtttest.Anywhere, nil), t.TempDir()
 			bank := evidencetest.Signer(9)
 			record := bank.Public()
 			site, err := configs.ParseSite("site.yaml", []byte(fmt.Sprintf(`site: {name: demo}
@@ -202,37 +198,4 @@ func started(t *testing.T, f func(context.Context) error) (stop func()) {
 	}
 	t.Cleanup(stop)
 	return stop
-}
-
-// openDoor lets everybody in.
-type openDoor struct{ mochi.HookBase }
-
-func (openDoor) ID() string { return "open" }
-func (openDoor) Provides(b byte) bool {
-	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
-}
-func (openDoor) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
-func (openDoor) OnACLCheck(*mochi.Client, string, bool) bool              { return true }
-
-// openBroker is an MQTT broker that lets everybody in.
-func openBroker(t *testing.T) string {
-	t.Helper()
-	b := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err := b.AddHook(&openDoor{}, nil); err != nil {
-		t.Fatal(err)
-	}
-	l := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0"})
-	if err := b.AddListener(l); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Serve(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		l.Close(func(string) {})
-		for _, c := range b.Clients.GetAll() {
-			c.Stop(io.EOF)
-		}
-	})
-	return "mqtt://" + l.Address()
 }
