@@ -314,7 +314,7 @@ func describe(d *drivers.Description, pdu []byte) {
 		}
 	case code == 20 && len(data) > 0:
 		rest := data[1:]
-		if len(rest)%7 != 0 || rest[0] != fileRecord { // seven bytes ask for a record
+		if len(rest)%7 != 0 || len(rest) > 0 && rest[0] != fileRecord { // seven bytes ask for a record
 			d.Direction = "response"
 			for len(rest) > 1 && int(rest[0]) < len(rest) {
 				n := 1 + max(1, int(rest[0]))

@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -220,6 +221,22 @@ func TestDescribe(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%v %s\ngot  %s\nwant %s", c.f, c.frame, got, c.want)
+		}
+	}
+}
+
+// TestDescribeShortFrames: every function with too little behind it is described
+// as far as it goes.
+func TestDescribeShortFrames(t *testing.T) {
+	for code := range 256 {
+		for n := range 24 {
+			for _, fill := range []byte{0, 1, 6, 7, 0x0E, 0xFF} {
+				pdu := append([]byte{byte(code)}, bytes.Repeat([]byte{fill}, n)...)
+				frame := append([]byte{0, 1, 0, 0, 0, byte(len(pdu) + 1), 1}, pdu...)
+				if d := Describe(TCP, frame); !d.Valid && d.Reason == "" {
+					t.Errorf("% X is refused for no reason", frame)
+				}
+			}
 		}
 	}
 }
