@@ -268,6 +268,27 @@ func TestOpenFrames(t *testing.T) {
 	}
 }
 
+// FuzzDescribeBody describes what only a right sum lets through.
+func FuzzDescribeBody(f *testing.F) {
+	f.Add(byte(0x10), byte(0x81), []byte{0x1F, 0x90, 0, 0, 0x77, 0x66, 0x55, 0x2C, 0, 0x77, 0x66, 0x55, 0x2C, 0x31, 1, 0x22, 0x11, 5, 0x15, 0x20, 0x21, 0x84})
+	f.Add(byte(0x20), byte(0x81), []byte{0x90, 0x1F, 0, 0, 0, 0, 0, 5})
+	f.Add(byte(0x10), byte(3), []byte{0x81, 0x0A, 0})
+	f.Fuzz(func(t *testing.T, class, control byte, data []byte) {
+		data = data[:min(len(data), 255)]
+		b := append([]byte{start, class, 0x44, 0x33, 0x22, 0x11, 0, 0x33, 0x78, control, byte(len(data))}, data...)
+		b = append(b, sum(b), end)
+		d := Describe(b)
+		if d.Valid == (d.Reason != "") || d.Text == "" {
+			t.Fatalf("% X: %+v", b, d)
+		}
+		for _, v := range d.Values {
+			if v.Value == "" {
+				t.Fatalf("% X: %+v", b, d)
+			}
+		}
+	})
+}
+
 func FuzzDescribe(f *testing.F) {
 	for _, s := range []string{
 		"FE FE FE FE 68 10 44 33 22 11 00 33 78 01 03 1F 90 00 80 16",

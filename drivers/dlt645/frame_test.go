@@ -234,6 +234,26 @@ func TestFieldFrames(t *testing.T) {
 	t.Logf("%d frames", checked)
 }
 
+// FuzzDescribeBody describes what only a right sum lets through.
+func FuzzDescribeBody(f *testing.F) {
+	f.Add(false, byte(0x91), []byte{0x33, 0x34, 0x34, 0x35, 0x33, 0x56})
+	f.Add(false, byte(0xB1), []byte{0x33, 0x32, 0x34, 0x33})
+	f.Add(true, byte(0x81), []byte{0x43, 0xC3, 0x33, 0x33, 0x33, 0x33})
+	f.Add(false, byte(0x08), []byte{0x35, 0x46, 0x53, 0x4A, 0x44, 0x59})
+	f.Fuzz(func(t *testing.T, old bool, control byte, data []byte) {
+		v := V2007
+		if old {
+			v = V1997
+		}
+		data = data[:min(len(data), 255)]
+		b := append([]byte{start, 0x12, 0, 0, 0, 0x10, 0x20, start, control, byte(len(data))}, data...)
+		b = append(b, sum(b), end)
+		if d := Describe(v, b); d.Valid == (d.Reason != "") {
+			t.Fatalf("% X: %+v", b, d)
+		}
+	})
+}
+
 func FuzzDescribe(f *testing.F) {
 	f.Add(false, []byte{})
 	f.Add(true, []byte{0xFE, 0x68, 1, 0, 0, 0, 0, 0, 0x68, 0x81, 6, 0x43, 0xC3, 0x33, 0x33, 0x33, 0x33, 0x05, 0x16})
