@@ -74,7 +74,7 @@ func TestIllegalRegister(t *testing.T) {
 	path := put(t, filepath.Join(dir, "site.yaml"), strings.ReplaceAll(strings.Replace(goodSite, "eastron-sdm630", "acrel-adw300\n    quantities: [voltage_l1]", 1), "DIR", dir))
 	exit, _, stderr := command(t, dir, "read", "--config", path)
 	same(t, "stderr", stderr, `tallystick: error: E-206 meter "press-1" (unit 7, DIR/meter 9600 8N1): read holding registers 0x0014+1 from meter press-1: exception 02 illegal data address: no register for voltage_l1; it is not asked again
-tallystick: hint: the meter does not have what profile acrel-adw300 reads: check the model on its plate against profile:
+tallystick: hint: the meter does not have what profile acrel-adw300 reads: check the model on its plate against profile: in the site file
 `)
 	if exit != 1 {
 		t.Errorf("exit %d, want 1", exit)

@@ -134,7 +134,7 @@ func meterFault(l *configs.Line, p Poll, answering int) *cli.Error {
 	case drivers.Refused, drivers.Absent:
 		e.Code = "E-206"
 		e.Text = fmt.Sprintf("%s: %v", where, p.err)
-		e.Hint = fmt.Sprintf("the meter does not have what profile %s reads: check the model on its plate against profile:", p.Meter.Profile)
+		e.Hint = fmt.Sprintf("the meter does not have what profile %s reads: check the model on its plate against profile: in the site file", p.Meter.Profile)
 	case drivers.Disconnected:
 		e.Code = "E-207"
 		e.Text = fmt.Sprintf("line %q (%s): %v", l.Name, place(l, nil), fault.Err)

@@ -15,8 +15,8 @@ import (
 
 // Print sums up a bundle; name is what was checked.
 func Print(w io.Writer, name string, s *verify.Summary) {
-	fmt.Fprintf(w, "%s: %s (%s), grade %s; log %s, leaves %d to %d, %d windows, %d readings\n",
-		name, s.Verdict, s.Verdict.Chinese(), s.Grade, s.Log, s.Lo, s.Hi, s.Windows, s.Readings)
+	fmt.Fprintf(w, "%s: %s (%s), grade %s; log %s, leaves %d to %d, %s, %s\n",
+		name, s.Verdict, s.Verdict.Chinese(), s.Grade, s.Log, s.Lo, s.Hi, cli.Count(int(s.Windows), "window"), cli.Count(int(s.Readings), "reading"))
 	for _, r := range s.Reasons {
 		fmt.Fprintf(w, "  - %s\n    %s\n", r.En, r.Zh)
 	}
