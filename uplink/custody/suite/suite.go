@@ -25,7 +25,6 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"hash"
 	"math/big"
 	"slices"
 
@@ -44,18 +43,6 @@ const (
 	scalar  = 32         // bytes of r, s, x or y
 	sigSize = 2 * scalar // bytes of every signature
 )
-
-// NewHash returns the suite's hash, SHA-256 or SM3, of 32 bytes; nil for an
-// unknown suite.
-func NewHash(suite uint64) hash.Hash {
-	switch suite {
-	case Ed25519, ES256:
-		return sha256.New()
-	case SM2:
-		return sm3.New()
-	}
-	return nil
-}
 
 // Sum is the suite's hash of data, and false for an unknown suite.
 func Sum(suite uint64, data []byte) (digest [32]byte, ok bool) {

@@ -47,18 +47,6 @@ const originPrefix = "tallystick.org/log/"
 // checkpoint key too.
 func Origin(log [16]byte) string { return originPrefix + hex.EncodeToString(log[:]) }
 
-// LogOf is the log an origin of a box names; ok is false for any other origin.
-func LogOf(origin string) (log [16]byte, ok bool) {
-	digits, ok := strings.CutPrefix(origin, originPrefix)
-	if !ok || len(digits) != 2*len(log) {
-		return log, false
-	}
-	if _, err := hex.Decode(log[:], []byte(digits)); err != nil {
-		return log, false
-	}
-	return log, Origin(log) == origin // digits are lower case
-}
-
 // Checkpoint is the head of a log (tlog-checkpoint).
 type Checkpoint struct {
 	Origin     string

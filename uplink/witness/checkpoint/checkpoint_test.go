@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -191,18 +190,6 @@ func TestSignRefuses(t *testing.T) {
 	} {
 		if msg, err := Sign(c, log); err == nil {
 			t.Errorf("%s: signed %q", name, msg)
-		}
-	}
-}
-
-func TestOrigin(t *testing.T) {
-	if log, ok := LogOf(Origin(boxLog)); !ok || log != boxLog {
-		t.Error("not the log it was made of")
-	}
-	digits := hex.EncodeToString(boxLog[:])
-	for _, s := range []string{"", originPrefix, digits, originPrefix + digits[1:], originPrefix + digits + "0", originPrefix + strings.ToUpper(digits), originPrefix + "g" + digits[1:]} {
-		if _, ok := LogOf(s); ok {
-			t.Errorf("%q is the origin of a log", s)
 		}
 	}
 }

@@ -77,12 +77,3 @@ func FuzzKeys(f *testing.F) {
 		}
 	})
 }
-
-func FuzzOrigin(f *testing.F) {
-	f.Add(Origin(boxLog))
-	f.Fuzz(func(t *testing.T, s string) {
-		if log, ok := LogOf(s); ok && Origin(log) != s {
-			t.Errorf("%q names log %x", s, log)
-		}
-	})
-}
